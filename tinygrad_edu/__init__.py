@@ -1,0 +1,68 @@
+"""tinygrad_edu: automatic differentiation of NumPy code, small enough to read in one sitting.
+
+    import numpy as np
+    import tinygrad_edu as tg
+
+    tg.grad(f)                     the gradient of a function of plain NumPy code
+    tg.Tensor(x, requires_grad=True), y.backward(), x.grad
+    tg.nn, tg.optim, tg.Trainer    nets, and how to train them
+
+To read the engine: `rules.py`, `calculus/`, `tape.py`, `tensor.py`, `transforms.py`, in this order.
+"""
+
+from tinygrad_edu import data, nn, optim
+from tinygrad_edu.calculus.neural import (
+    binary_cross_entropy,
+    cross_entropy,
+    leaky_relu,
+    linear,
+    log_softmax,
+    logsumexp,
+    mse,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+    sum_of_squares,
+    tanh,
+)
+from tinygrad_edu.rules import composition, constant, derivative, primitive
+from tinygrad_edu.tape import Tape
+from tinygrad_edu.tensor import Tensor, no_grad
+from tinygrad_edu.trainer import Callback, History, Trainer, TrainingDiverged
+from tinygrad_edu.transforms import grad, record, value_and_grad
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "History",
+    "Tape",
+    "Tensor",
+    "Trainer",
+    "TrainingDiverged",
+    "binary_cross_entropy",
+    "composition",
+    "constant",
+    "cross_entropy",
+    "data",
+    "derivative",
+    "grad",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsumexp",
+    "mse",
+    "nn",
+    "no_grad",
+    "optim",
+    "primitive",
+    "record",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "sum_of_squares",
+    "tanh",
+    "value_and_grad",
+]

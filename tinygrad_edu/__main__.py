@@ -1,0 +1,55 @@
+"""The command line: `python -m tinygrad_edu`, also installed as `tinygrad-edu`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinygrad_edu import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0 if it did its work."""
+    parser = argparse.ArgumentParser("tinygrad-edu", description="Automatic differentiation.")
+    parser.add_argument("--version", action="version", version=f"tinygrad_edu {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo",
+        help="train a sigmoid net and a relu net on a spiral and compare their gradients",
+        description="Trains a sigmoid net and a relu net of 2-50-50-3 units on the same spiral, "
+        "prints their losses beside the notebook's, checks the gradients, and draws pictures.",
+    )
+    demo.add_argument("--steps", type=_count, default=10_000, help="default: 10000; all: 50000")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures")
+    options = parser.parse_args(arguments)
+    return _demo(options.steps, options.out)
+
+
+def _demo(steps: int, out: Path) -> int:
+    from tinygrad_edu import demo
+
+    if out.exists() and not out.is_dir():
+        print(f"--out {out} is a file; name a folder", file=sys.stderr)
+        return 2
+    draws = importlib.util.find_spec("matplotlib") is not None
+    trainers = demo.run(steps, out if draws else None)
+    if not draws:
+        print('\nNo pictures without matplotlib: pip install "tinygrad-edu[plot]"', file=sys.stderr)
+    return 130 if any(t.history.interrupted for t in trainers.values()) else 0
+
+
+def _count(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

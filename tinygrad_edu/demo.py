@@ -1,0 +1,215 @@
+"""The main job: why a sigmoid net learns slowly where a relu net does not.
+
+The experiment of the notebook "Vanishing Gradients": two nets of 2-50-50-3 units learn the same
+spiral by gradient descent, and the gradient that reaches the first layer is compared. The figures
+that the notebook prints are in `vanishing_gradients_losses.csv`.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import data, nn, optim, plot
+from tinygrad_edu.trainer import Callback, Trainer
+
+__all__ = ["hand_derived", "make_trainers", "run"]
+
+L2 = 1e-3
+STEP_SIZE = 0.1
+EVERY = 1000
+
+
+class GradientMagnitudes(Callback):
+    """Notes how large the gradient of the loss is in each weight matrix, at every step.
+
+    The notebook's measure: sum(|dW|) / (n_in + n_out), without the share of the L2 penalty.
+    """
+
+    def __init__(self) -> None:
+        self.of_layer: list[list[float]] = []
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """Adds one value for each layer."""
+        weights = [p for p in trainer.model.parameters() if p.ndim == 2]
+        self.of_layer = self.of_layer or [[] for _ in weights]
+        for values, W in zip(self.of_layer, weights, strict=True):
+            g = W.grad - trainer.l2 * W.data
+            values.append(float(np.abs(g).sum() / sum(W.shape)))
+
+
+class _Tick(Callback):
+    """Moves a progress bar that is shared by several trainers."""
+
+    def __init__(self, bar: Any, name: str):
+        self.bar, self.name = bar, name
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        if self.bar.update():
+            self.bar.set_postfix_str(f"{self.name} loss {trainer.history.loss[-1]:.4f}", False)
+
+
+def make_trainers() -> tuple[np.ndarray, np.ndarray, dict[str, Trainer]]:
+    """The notebook's data and its two nets, from its stream of random numbers."""
+    rng = np.random.RandomState(0)
+    X, y = data.spiral(points_per_class=100, classes=3, noise=0.2, rng=rng)
+    trainers = {}
+    for activation in ("sigmoid", "relu"):
+        net = nn.MLP((2, 50, 50, 3), activation, init=0.1, rng=rng)
+        trainers[activation] = Trainer(net, optim.SGD(net.parameters(), lr=STEP_SIZE), l2=L2, rng=0)
+    return X, y, trainers
+
+
+def run(steps: int = 10_000, out: Path | None = None, progress: bool = True) -> dict[str, Trainer]:
+    """Trains both nets side by side, prints the comparison and writes the pictures to `out`."""
+    from tqdm.auto import tqdm
+
+    X, y, trainers = make_trainers()
+    print(f"Two nets of 2-50-50-3 units, sigmoid and relu, {steps:,} steps of gradient descent.\n")
+    print(f"{'step':>6}  {'sigmoid':>9} {'notebook':>9}  {'relu':>9} {'notebook':>9}")
+    magnitudes = {name: GradientMagnitudes() for name in trainers}
+    bar = tqdm(total=2 * steps, unit="step", disable=not progress, leave=False)
+    for name, trainer in trainers.items():
+        trainer.callbacks = [magnitudes[name], _Tick(bar, name)]
+    printed = _printed_losses()
+    for start in range(0, steps, EVERY):
+        cells = []
+        for name, trainer in trainers.items():
+            trainer.fit(X, y, epochs=min(EVERY, steps - start), progress=False)
+            if trainer.history.interrupted:
+                break
+            expected = printed[name].get(start)
+            cells += [f"{trainer.history.loss[start]:9.6f}", f"{expected or '-':>9}"]
+        if len(cells) < 4:
+            break
+        bar.write(f"{start:6d}  {cells[0]} {cells[1]}  {cells[2]} {cells[3]}")
+    bar.close()
+    scores = {name: trainer.score(X, y) for name, trainer in trainers.items()}
+    print("\ntraining accuracy: " + ", ".join(f"{n} {score:.2f}" for n, score in scores.items()))
+    print_gradient_check(X, y, trainers)
+    if out is not None:
+        draw(out, X, y, trainers, magnitudes)
+    return trainers
+
+
+def _printed_losses() -> dict[str, dict[int, str]]:
+    """The losses that the notebook prints, by net and step."""
+    text = resources.files("tinygrad_edu").joinpath("vanishing_gradients_losses.csv").read_text()
+    header, *rows = (line.split(",") for line in text.split())
+    return {name: {int(row[0]): row[i] for row in rows} for i, name in enumerate(header) if i}
+
+
+def hand_derived(activation: str, parameters: list[np.ndarray], X: Any, y: Any) -> list[np.ndarray]:
+    """The gradients of the regularised loss as one derives them with pen and paper."""
+    W1, b1, W2, b2, W3, b3 = parameters
+    relu = activation == "relu"
+    h1 = np.maximum(0, X @ W1 + b1) if relu else 1 / (1 + np.exp(-(X @ W1 + b1)))
+    h2 = np.maximum(0, h1 @ W2 + b2) if relu else 1 / (1 + np.exp(-(h1 @ W2 + b2)))
+    exp_scores = np.exp(h2 @ W3 + b3)
+    dscores = exp_scores / exp_scores.sum(axis=1, keepdims=True)
+    dscores[np.arange(len(y)), y] -= 1
+    dscores /= len(y)
+    dz2 = dscores @ W3.T * ((h2 > 0) if relu else h2 * (1 - h2))
+    dz1 = dz2 @ W2.T * ((h1 > 0) if relu else h1 * (1 - h1))
+    return [
+        X.T @ dz1 + L2 * W1,
+        dz1.sum(axis=0),
+        h1.T @ dz2 + L2 * W2,
+        dz2.sum(axis=0),
+        h2.T @ dscores + L2 * W3,
+        dscores.sum(axis=0),
+    ]
+
+
+def _central_differences(
+    f: Any, pattern: Any, x: np.ndarray, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(f(x + h) - f(x - h)) / 2h at some entries of x, and whether there is a kink in between.
+
+    A kink lies between the two points where `pattern` (which units are on) differs; the quotient
+    is then a mean of two slopes and not a gradient.
+    """
+    h = 1e-6
+    slopes, kinks = np.empty(len(positions)), np.empty(len(positions), bool)
+    for k, i in enumerate(positions):
+        kept = x.flat[i]
+        x.flat[i] = kept + h
+        right, right_pattern = f(), pattern()
+        x.flat[i] = kept - h
+        left, left_pattern = f(), pattern()
+        x.flat[i] = kept
+        slopes[k] = (right - left) / (2 * h)
+        kinks[k] = not np.array_equal(right_pattern, left_pattern)
+    return slopes, kinks
+
+
+def print_gradient_check(X: Any, y: Any, trainers: dict[str, Trainer], samples: int = 40) -> None:
+    """Prints how far the engine's gradients are from hand-derived ones and from differences."""
+    rng = np.random.default_rng(0)
+    print("\nThe engine's gradient: the largest difference, relative to the largest entry,")
+    print(f"{'':14} {'from hand-derived':>19} {'from central differences':>26}  at kinks")
+    for name, trainer in trainers.items():
+        net: Any = trainer.model
+        net.zero_grad()
+        trainer.objective(X, y).backward()
+
+        def value(trainer: Trainer = trainer) -> float:
+            return trainer.objective(X, y).item()
+
+        def units_on(net: Any = net) -> np.ndarray:
+            x, on = X, []
+            for layer in net.layers[:-1]:
+                x = layer(x)
+                on += [x.data > 0] if isinstance(layer, nn.ReLU) else []
+            return np.array(on)
+
+        by_hand = hand_derived(name, [p.data for p in net.parameters()], X, y)
+        for p, expected in zip(net.parameters(), by_hand, strict=True):
+            some = rng.permutation(p.size)[:samples]
+            slopes, kinks = _central_differences(value, units_on, p.data, some)
+            scale = np.abs(p.grad).max()
+            hand = np.abs(p.grad - expected).max() / scale
+            apart = np.abs(p.grad.flat[some] - slopes)[~kinks].max(initial=0) / scale
+            skipped = f"{kinks.sum()} of {len(some)} left out" if kinks.any() else ""
+            print(f"{name:>11} {p.name} {hand:19.1e} {apart:26.1e}  {skipped}".rstrip())
+
+
+def draw(
+    out: Path,
+    X: Any,
+    y: Any,
+    trainers: dict[str, Trainer],
+    magnitudes: dict[str, GradientMagnitudes],
+) -> None:
+    """Writes the notebook's pictures as PNG files into the folder `out`."""
+    first, second = (
+        {name: m.of_layer[layer] for name, m in magnitudes.items()} for layer in (0, 1)
+    )
+    label = "sum |dW| / (n_in + n_out)"
+    title = "Gradient magnitude"
+    pictures = {
+        "data": plot.scatter(X, y, title="The spiral"),
+        "nonlinearities": plot.nonlinearities()[0],
+        "gradients_overlaid": plot.curves(
+            {f"{n}, layer {i}": v[n] for n in trainers for i, v in ((1, first), (2, second))},
+            title=title,
+            ylabel=label,
+            logarithmic=True,
+        ),
+    }
+    for name, trainer in trainers.items():
+        pictures[f"gradients_{name}"] = plot.curves(
+            {"layer 1": first[name], "layer 2": second[name]},
+            title=f"{title}, {name} net",
+            ylabel=label,
+        )
+        pictures[f"regions_{name}"] = plot.decision_regions(
+            trainer.predict, X, y, title=f"{name} net, accuracy {trainer.score(X, y):.2f}"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for name, ax in pictures.items():
+        ax.figure.savefig(out / f"{name}.png", dpi=120)
+    print(f"\n{len(pictures)} pictures are in {out}{'' if str(out).endswith('/') else '/'}")

@@ -1,0 +1,335 @@
+"""Nets: modules that hold parameters, and the multilayer perceptron.
+
+A module is any object with a `forward`; its parameters are the Tensors with `requires_grad=True`
+among its attributes, and those of the modules among its attributes, in the order in which they
+were set.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.calculus import neural
+from tinygrad_edu.data import Rng, random_generator
+from tinygrad_edu.tensor import Tensor, plain
+
+__all__ = [
+    "MLP",
+    "Identity",
+    "LeakyReLU",
+    "Linear",
+    "Module",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+]
+
+Init = str | float | Callable[[Any, tuple[int, int]], Any]
+
+
+class Module:
+    """The base of everything that has parameters. Subclasses define `forward`.
+
+    Example:
+        >>> class Scale(Module):
+        ...     def __init__(self):
+        ...         self.factor = Tensor(2.0, requires_grad=True, name="factor")
+        ...     def forward(self, x):
+        ...         return x * self.factor
+        >>> Scale()(np.array([1.0, 2.0]))
+        Tensor([2., 4.], from np.multiply)
+        >>> print(Scale())
+        Scale
+        layer  type   shape  parameters
+               Scale  ()              1
+        total                         1
+    """
+
+    def forward(self, x: Any) -> Any:
+        """The output of the module; to be defined by subclasses."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, x)")
+
+    def __call__(self, x: Any) -> Any:
+        return self.forward(x)
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """The parameters with the path of attributes that leads to each, such as `layers.0.W`."""
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor) and value.requires_grad:
+                    yield f"{path}.{name}" if path else name, value
+
+    def named_modules(self, path: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all within it, each with the path that leads to it."""
+        yield path, self
+        for name, value in vars(self).items():
+            inner = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+            for i, module in inner:
+                if isinstance(module, Module):
+                    step = name if i is None else f"{name}.{i}"
+                    yield from module.named_modules(f"{path}.{step}" if path else step)
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters in order, each once."""
+        return list({id(p): p for _, p in self.named_parameters()}.values())
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """A copy of all parameters as plain arrays, by name."""
+        return {name: np.array(p.data) for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Sets all parameters from arrays by name: all of them, or none if anything is wrong.
+
+        Raises:
+            KeyError: a parameter is missing, or the net has none of that name.
+            ValueError: an array of another shape, or one that holds no real numbers.
+        """
+        own = dict(self.named_parameters())
+        for problem, keys in (("lacks", own.keys() - state), ("has unknown", state.keys() - own)):
+            if keys:
+                raise KeyError(
+                    f"the state {problem} {sorted(keys)}; the parameters of this "
+                    f"{type(self).__name__} are {list(own)}"
+                )
+        arrays = {name: np.asarray(plain(state[name])) for name in own}
+        for name, array in arrays.items():
+            if array.shape != own[name].shape:
+                raise ValueError(
+                    f"{name} has shape {own[name].shape} in this net, shape {array.shape} in the "
+                    f"state"
+                )
+            if array.dtype.kind not in "fiu":
+                raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        for name, array in arrays.items():
+            own[name].data = np.array(array, own[name].dtype)
+
+    def __repr__(self) -> str:
+        rows = [("layer", "type", "shape", "parameters")]
+        for path, module in self.named_modules():
+            own = [p for p in vars(module).values() if isinstance(p, Tensor) and p.requires_grad]
+            nested = any(isinstance(v, (list, tuple, Module)) for v in vars(module).values())
+            if own or not nested:
+                shapes = " ".join(str(p.shape) for p in own)
+                count = f"{sum(p.size for p in own):,}" if own else ""
+                rows.append((path, module._label(), shapes, count))
+        rows.append(("total", "", "", f"{sum(p.size for p in self.parameters()):,}"))
+        a, b, c, d = (max(len(row[i]) for row in rows) for i in range(4))
+        table = (f"{w:{a}}  {x:{b}}  {y:{c}}  {z:>{d}}".rstrip() for w, x, y, z in rows)
+        return "\n".join([self._label(), *table])
+
+    def _label(self) -> str:
+        return type(self).__name__
+
+
+class Linear(Module):
+    """The affine layer x @ W + b.
+
+    Shapes: x (..., n_in) -> (..., n_out); W (n_in, n_out), b (n_out,).
+
+    Args:
+        n_in: how many values come in.
+        n_out: how many go out.
+        init: how W begins: "he" (normal with variance 2 / n_in; He et al., "Delving deep into
+            rectifiers", ICCV 2015), "glorot" (normal with variance 2 / (n_in + n_out); Glorot and
+            Bengio, AISTATS 2010), a number (normal with that standard deviation), or a function
+            `(rng, shape) -> array`. b begins at 0.
+        rng: a seed, `np.random.Generator` or `np.random.RandomState`; see `tg.data`.
+        dtype: float64 or another floating dtype.
+
+    Example:
+        >>> layer = Linear(2, 3, rng=0)
+        >>> layer(np.zeros((4, 2))).shape
+        (4, 3)
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, init: Init = "he", rng: Rng = None, dtype: Any = np.float64
+    ):
+        for what, n in (("n_in", n_in), ("n_out", n_out)):
+            if not isinstance(n, (int, np.integer)) or n < 1:
+                raise ValueError(f"{what} must be a whole number of at least 1, got {n!r}")
+        W = np.asarray(_initial(init, random_generator(rng), (int(n_in), int(n_out))), dtype)
+        if W.shape != (n_in, n_out):
+            raise ValueError(f"init returned shape {W.shape} for W of shape {(n_in, n_out)}")
+        self.W = Tensor(W, requires_grad=True, name="W")
+        self.b = Tensor(np.zeros(n_out, dtype), requires_grad=True, name="b")
+
+    def forward(self, x: Any) -> Any:
+        """x @ W + b."""
+        return neural.linear(x, self.W, self.b)
+
+
+def _initial(init: Init, rng: Any, shape: tuple[int, int]) -> Any:
+    if callable(init):
+        return init(rng, shape)
+    n_in, n_out = shape
+    scales = {"he": math.sqrt(2 / n_in), "glorot": math.sqrt(2 / (n_in + n_out))}
+    scale = scales.get(init, init) if isinstance(init, str) else init
+    if isinstance(scale, str) or not scale >= 0 or math.isinf(scale):
+        raise ValueError(
+            f"init must be one of {sorted(scales)}, a standard deviation or a function "
+            f"(rng, shape) -> array, got {init!r}"
+        )
+    return scale * rng.standard_normal(shape)
+
+
+class ReLU(Module):
+    """max(x, 0), elementwise; see `tg.relu`."""
+
+    def __init__(self, at_zero: float = 0.0):
+        self.at_zero = at_zero
+
+    def forward(self, x: Any) -> Any:
+        """max(x, 0)."""
+        return neural.relu(x, at_zero=self.at_zero)
+
+
+class LeakyReLU(Module):
+    """x where x > 0, slope * x elsewhere; see `tg.leaky_relu`."""
+
+    def __init__(self, slope: float = 0.01):
+        self.slope = slope
+
+    def forward(self, x: Any) -> Any:
+        """x or slope * x."""
+        return neural.leaky_relu(x, slope=self.slope)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x)), elementwise."""
+
+    def forward(self, x: Any) -> Any:
+        """The logistic function of x."""
+        return neural.sigmoid(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent, elementwise."""
+
+    def forward(self, x: Any) -> Any:
+        """tanh(x)."""
+        return neural.tanh(x)
+
+
+class Softplus(Module):
+    """log(1 + exp(x)), elementwise."""
+
+    def forward(self, x: Any) -> Any:
+        """The softplus of x."""
+        return neural.softplus(x)
+
+
+class Identity(Module):
+    """x, as it is."""
+
+    def forward(self, x: Any) -> Any:
+        """x."""
+        return x
+
+
+class Sequential(Module):
+    """Modules one after another.
+
+    Example:
+        >>> net = Sequential(Linear(2, 8, rng=0), Tanh(), Linear(8, 1, rng=1))
+        >>> list(net.state_dict())
+        ['layers.0.W', 'layers.0.b', 'layers.2.W', 'layers.2.b']
+    """
+
+    def __init__(self, *layers: Module):
+        self.layers = list(layers)
+
+    def forward(self, x: Any) -> Any:
+        """The output of the last layer."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, position: int) -> Module:
+        return self.layers[position]
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+
+ACTIVATIONS: dict[str, type[Module]] = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "softplus": Softplus,
+    "identity": Identity,
+}
+
+
+class MLP(Sequential):
+    """A multilayer perceptron: affine layers with an activation between each two.
+
+    Args:
+        sizes: how many values there are before the first layer, between the layers, and after
+            the last: (2, 50, 50, 3) has two hidden layers of 50.
+        activation: "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "identity", or a function
+            that makes a module, such as `lambda: nn.LeakyReLU(0.1)`.
+        init: see `Linear`; as a rule "he" for the relus and "glorot" for the others.
+        rng: a seed, `np.random.Generator` or `np.random.RandomState`; the layers draw in order.
+        dtype: float64 or another floating dtype.
+
+    The output has no activation: it is logits for `cross_entropy` and `binary_cross_entropy`.
+
+    Example:
+        >>> net = MLP((2, 50, 50, 3), rng=0)
+        >>> net(np.zeros((10, 2))).shape
+        (10, 3)
+        >>> net
+        MLP 2-50-50-3
+        layer     type    shape           parameters
+        layers.0  Linear  (2, 50) (50,)          150
+        layers.1  ReLU
+        layers.2  Linear  (50, 50) (50,)       2,550
+        layers.3  ReLU
+        layers.4  Linear  (50, 3) (3,)           153
+        total                                  2,853
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Callable[[], Module] = "relu",
+        init: Init | None = None,
+        rng: Rng = None,
+        dtype: Any = np.float64,
+    ):
+        sizes = tuple(sizes)
+        if len(sizes) < 2:
+            raise ValueError(f"sizes needs an input and an output size at least, got {sizes}")
+        if isinstance(activation, str) and activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        make = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        if init is None:
+            init = "he" if activation in ("relu", "leaky_relu") else "glorot"
+        rng = random_generator(rng)
+        super().__init__()
+        for number, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1):
+            layer = Linear(n_in, n_out, init, rng, dtype)
+            layer.W.name, layer.b.name = f"W{number}", f"b{number}"
+            self.layers += [layer, make()]
+        self.layers.pop()
+        self.sizes = sizes
+
+    def _label(self) -> str:
+        return f"MLP {'-'.join(map(str, self.sizes))}"

@@ -1,0 +1,381 @@
+"""The training loop: minibatches, progress, validation, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.calculus import neural
+from tinygrad_edu.data import Rng, random_generator
+from tinygrad_edu.nn import Module
+from tinygrad_edu.optim import Optimizer
+from tinygrad_edu.tensor import Tensor, no_grad, plain
+
+__all__ = ["Callback", "History", "Trainer", "TrainingDiverged"]
+
+
+class TrainingDiverged(FloatingPointError):
+    """The loss became NaN or infinite; the message says at which step and what to try."""
+
+
+class History:
+    """What happened in training.
+
+    Attributes:
+        loss: the loss of every step, L2 penalty included, measured before its update.
+        epoch_ends: how many steps had been taken at the end of each epoch.
+        validation_loss: the loss on the validation data at the end of each epoch.
+        validation_score: `Trainer.score` on the validation data at the end of each epoch.
+        interrupted: whether the last `fit` was stopped by Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self.loss: list[float] = []
+        self.epoch_ends: list[int] = []
+        self.validation_loss: list[float] = []
+        self.validation_score: list[float] = []
+        self.interrupted = False
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws the losses over the steps into matplotlib axes and returns those.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is missing; the extra `plot` brings it.
+        """
+        from tinygrad_edu import plot
+
+        return plot.losses(self, ax)
+
+    def __repr__(self) -> str:
+        end = f", loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}" if self.loss else ""
+        end += f", validation {self.validation_loss[-1]:.6g}" if self.validation_loss else ""
+        stop = ", interrupted" if self.interrupted else ""
+        return f"<history of {len(self)} steps in {len(self.epoch_ends)} epochs{end}{stop}>"
+
+
+class Callback:
+    """What may be done while a Trainer trains; subclasses define the methods that they need.
+
+    The trainer shows `model`, `optimizer`, `history`, and the loss of the step as
+    `history.loss[-1]`; `trainer.stop()` ends the training after the step.
+    """
+
+    def on_gradients(self, trainer: Trainer) -> None:
+        """After the backward pass of a step, before its update."""
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        """After the update of a step."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """After the last step of an epoch and its validation."""
+
+
+class Trainer:
+    """Trains a model with an optimiser.
+
+    Args:
+        model: the net.
+        optimizer: an optimiser of its parameters.
+        loss: a function (outputs of the model, y) -> one number.
+        l2: the weight of the penalty 0.5 * l2 * (sum of all squared weights), over the parameters
+            of two axes and more; biases are left out.
+        callbacks: `Callback` objects, or functions of the trainer, called after each epoch.
+        rng: a seed or generator for the shuffling; see `tg.data`.
+
+    Raises:
+        ValueError: an l2 below 0, or an optimiser of other parameters than the model's.
+
+    Example:
+        >>> import tinygrad_edu as tg
+        >>> X, y = tg.data.spiral(rng=0)
+        >>> net = tg.nn.MLP((2, 32, 3), rng=0)
+        >>> trainer = tg.Trainer(net, tg.optim.Adam(net.parameters(), lr=0.02), rng=0)
+        >>> history = trainer.fit(X, y, epochs=60, batch_size=50, progress=False)
+        >>> trainer.score(X, y) > 0.9
+        True
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Callable[[Any, Any], Any] = neural.cross_entropy,
+        l2: float = 0.0,
+        callbacks: Iterable[Callback | Callable[[Trainer], Any]] = (),
+        rng: Rng = None,
+    ):
+        if not 0 <= l2 < math.inf:
+            raise ValueError(f"l2 must be a number of at least 0, got {l2!r}")
+        own = {id(p) for p in model.parameters()}
+        if not own.intersection(id(p) for p in optimizer.params):
+            raise ValueError(
+                "the optimizer holds none of the model's parameters: make it with "
+                "model.parameters() of this very model"
+            )
+        self.model = model
+        self.optimizer = optimizer
+        self.loss = loss
+        self.l2 = l2
+        self.callbacks = [_as_callback(callback) for callback in callbacks]
+        self.rng = random_generator(rng)
+        self.history = History()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ends the training after the step that is under way."""
+        self._stopping = True
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        epochs: int,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        validation: tuple[Any, Any] | None = None,
+        progress: bool = True,
+    ) -> History:
+        """Trains for a number of epochs and returns the history of all that this trainer did.
+
+        Ctrl-C ends the training early; model and history are as after the last whole step.
+
+        Args:
+            X: one row for each sample: an array, a list or a pandas frame of finite numbers.
+            y: what `loss` compares the outputs with, of the same length.
+            epochs: how often every sample is used.
+            batch_size: how many samples a step uses; `None` for all of them. The last batch of
+                an epoch may be smaller.
+            shuffle: whether the minibatches are drawn anew, without replacement, in each epoch.
+            validation: a pair (X, y) to be measured at the end of each epoch.
+            progress: whether to show a progress bar.
+
+        Raises:
+            ValueError, TypeError: data that cannot be trained on, or a batch size or a number of
+                epochs below 1; before any step is taken.
+            TrainingDiverged: the loss became NaN or infinite. The parameters and the optimiser
+                are then as they were before this call.
+        """
+        from tqdm.auto import tqdm
+
+        X, y = self._checked(X, y, "X", "y")
+        if validation is not None:
+            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+                raise TypeError("validation must be a pair (X, y)")
+            validation = self._checked(*validation, "validation X", "validation y")
+        epochs = _at_least_1("epochs", epochs)
+        size = len(X) if batch_size is None else min(_at_least_1("batch_size", batch_size), len(X))
+        starts = range(0, len(X), size)
+        before = [np.array(p.data) for p in self.optimizer.params], dict(self.optimizer.state)
+        self._stopping = self.history.interrupted = False
+        bar = tqdm(total=epochs * len(starts), disable=not progress, unit="step")
+        try:
+            for _ in range(epochs):
+                order = self.rng.permutation(len(X)) if shuffle and size < len(X) else None
+                for start in starts:
+                    rows: Any = slice(start, start + size)
+                    if order is not None:
+                        rows = order[rows]
+                    whole = size == len(X)
+                    X_batch, y_batch = (X, y) if whole else (X[rows], y[rows])
+                    outputs = self._step(X_batch, y_batch)
+                    if bar.update():
+                        bar.set_postfix_str(self._summary(outputs, y_batch), refresh=False)
+                    if self._stopping:
+                        break
+                self._end_epoch(validation)
+                if self._stopping:
+                    break
+            if progress:
+                bar.set_postfix_str(self._summary(outputs, y_batch))
+        except KeyboardInterrupt:
+            self.history.interrupted = True
+            bar.write(f"interrupted: the model is as after step {len(self.history)}", sys.stderr)
+        except TrainingDiverged:
+            for p, data in zip(self.optimizer.params, before[0], strict=True):
+                p.data = data
+            self.optimizer.state = before[1]
+            raise
+        finally:
+            bar.close()
+        return self.history
+
+    def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """One step of training; returns the outputs from before it."""
+        outputs = self.model(X)
+        loss = self._penalised(self.loss(outputs, y))
+        value = float(plain(loss))
+        if not math.isfinite(value):
+            raise TrainingDiverged(self._advice(value))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.history.loss.append(value)
+        for callback in self.callbacks:
+            callback.on_gradients(self)
+        self.optimizer.step()
+        for callback in self.callbacks:
+            callback.on_step_end(self)
+        return outputs.data
+
+    def _penalised(self, loss: Any) -> Any:
+        if self.l2 == 0:
+            return loss
+        weights = [p for p in self.model.parameters() if p.ndim >= 2]
+        return loss + 0.5 * self.l2 * neural.sum_of_squares(*weights)
+
+    def _end_epoch(self, validation: tuple[np.ndarray, np.ndarray] | None) -> None:
+        self.history.epoch_ends.append(len(self.history))
+        if validation is not None:
+            with no_grad():
+                outputs = self.model(validation[0])
+                loss = self._penalised(self.loss(outputs, validation[1]))
+            self.history.validation_loss.append(float(plain(loss)))
+            self.history.validation_score.append(self._score(plain(outputs), validation[1]))
+        for callback in self.callbacks:
+            callback.on_epoch_end(self)
+
+    def objective(self, X: Any, y: Any) -> Tensor:
+        """What training lowers: the loss of the model on X and y, with the L2 penalty."""
+        return self._penalised(self.loss(self.model(X), y))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """What the model says of each row of X.
+
+        For `cross_entropy` the most likely class (n,), for `binary_cross_entropy` 0 or 1 for each
+        output, otherwise the outputs themselves.
+
+        Raises:
+            ValueError, TypeError: X that is not rows of finite numbers.
+        """
+        return self._decided(self._outputs(self._checked_X(X, "X")))
+
+    def score(self, X: Any, y: Any) -> float:
+        """How good the predictions are: at best 1.
+
+        The share of right classes (accuracy) for `cross_entropy` and `binary_cross_entropy`; for
+        other losses the coefficient of determination R^2 = 1 - sum((y - p)^2) / sum((y - mean)^2).
+
+        Raises:
+            ValueError, TypeError: data that does not go together.
+        """
+        X, y = self._checked(X, y, "X", "y")
+        return self._score(self._outputs(X), y)
+
+    def _outputs(self, X: np.ndarray) -> np.ndarray:
+        with no_grad():
+            return plain(self.model(X))
+
+    def _decided(self, outputs: np.ndarray) -> np.ndarray:
+        if self.loss is neural.cross_entropy:
+            return outputs.argmax(axis=-1)
+        if self.loss is neural.binary_cross_entropy:
+            return (outputs > 0).astype(int)
+        return outputs
+
+    def _is_classifier(self) -> bool:
+        return self.loss in (neural.cross_entropy, neural.binary_cross_entropy)
+
+    def _score(self, outputs: np.ndarray, y: np.ndarray) -> float:
+        decided = self._decided(outputs)
+        if self._is_classifier():
+            return float(np.mean(decided == (y if y.dtype.kind != "f" else y > 0.5)))
+        if decided.shape != y.shape:
+            raise ValueError(f"outputs of shape {decided.shape} against y of shape {y.shape}")
+        total = np.sum(np.square(y - y.mean(axis=0)))
+        rest = np.sum(np.square(y - decided))
+        return float(1 - rest / total) if total else float(rest == 0)
+
+    def _summary(self, outputs: np.ndarray, y: np.ndarray) -> str:
+        text = f"loss {self.history.loss[-1]:.4f}"
+        if self._is_classifier():
+            text += f", accuracy {self._score(outputs, y):.2f}"
+        if self.history.validation_loss:
+            text += f", validation {self.history.validation_loss[-1]:.4f}"
+        return text
+
+    def _checked_X(self, X: Any, name: str) -> np.ndarray:
+        X = _numbers(X, name)
+        if X.ndim < 2:
+            raise ValueError(
+                f"{name} must have one row for each sample, got shape {X.shape}: reshape(-1, 1) "
+                f"makes rows of single values, reshape(1, -1) one row of all"
+            )
+        return X.astype(self.optimizer.params[0].dtype, copy=False)
+
+    def _checked(self, X: Any, y: Any, X_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
+        """X and y as arrays of numbers that the model and the loss accept."""
+        X, y = self._checked_X(X, X_name), _numbers(y, y_name)
+        if y.ndim == 0 or len(X) != len(y):
+            raise ValueError(
+                f"{X_name} and {y_name} must have the same length, got shapes {X.shape} and "
+                f"{y.shape}"
+            )
+        if len(X) == 0:
+            raise ValueError(f"{X_name} has no rows (shape {X.shape})")
+        if y.dtype.kind == "f":
+            y = y.astype(X.dtype, copy=False)
+        # The loss itself knows best which y it accepts: ask it once for all of them, with the
+        # outputs of one row in place of all.
+        first = self._outputs(X[:1])
+        self.loss(np.broadcast_to(first, (len(X), *first.shape[1:])), y)
+        return X, y
+
+    def _advice(self, value: float) -> str:
+        last = f"; the step before it had {self.history.loss[-1]:.6g}" if self.history.loss else ""
+        largest = max(np.max(np.abs(p.data)) for p in self.optimizer.params)
+        return (
+            f"the loss became {value} at step {len(self.history)}{last} (largest parameter now "
+            f"{largest:.3g}). The parameters are back at what they were before this fit. Try a "
+            f"smaller learning rate (now {self.optimizer.lr:g}), data scaled to about -1..1, "
+            f"smaller initial weights, or a loss on logits (cross_entropy) in place of log(softmax)"
+        )
+
+
+class _AfterEpoch(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Trainer], Any]):
+        self.function = function
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self.function(trainer)
+
+
+def _as_callback(callback: Any) -> Callback:
+    if isinstance(callback, Callback):
+        return callback
+    if isinstance(callback, type) or not callable(callback):
+        raise TypeError(f"a callback is a tg.Callback object or a function, got {callback!r}")
+    return _AfterEpoch(callback)
+
+
+def _at_least_1(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def _numbers(data: Any, name: str) -> np.ndarray:
+    """Arrays, lists, Tensors and pandas frames as an array of finite numbers."""
+    try:
+        array = np.asarray(plain(data))
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be made an array: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must hold numbers, got dtype {array.dtype}: encode categories and drop or "
+            f"fill what is missing first"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(
+            f"{name} holds {array[where]} at {list(where)} ({np.sum(~np.isfinite(array))} values "
+            f"are NaN or infinite): drop or fill them first"
+        )
+    return array
