@@ -192,7 +192,8 @@ def walk_back(
         for entry in entries:
             if entry.primitive is not None:
                 entry.free()
-    return gradients
+    # Sums of arrays without axes are NumPy scalars.
+    return gradients if lift else {entry: np.asarray(gx) for entry, gx in gradients.items()}
 
 
 def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any:

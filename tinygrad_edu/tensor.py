@@ -363,7 +363,9 @@ class Tensor:
         else:
             gradients = walk_back(reachable(self._entry), seed, retain=retain)
         for entry, g in gradients.items():
-            entry.grad = g if entry.grad is None else entry.grad + g
+            if entry.grad is not None:
+                g = entry.grad + g
+            entry.grad = g if isinstance(g, Tensor) else np.asarray(g)
 
     def _seed(self, gradient: Any) -> np.ndarray:
         """The gradient at the output, checked, in the tensor's dtype and an array of its own."""

@@ -142,8 +142,8 @@ def _traced(leaf: Any, path: str, targets: list[Tensor]) -> Tensor:
 def _pull_back(y: Any, targets: list[Any]) -> tuple[Any, list[Any]]:
     """The value of `y` and its gradients with respect to the target entries.
 
-    They are Tensors if `y` also depends on other inputs that need a gradient, so that an outer
-    gradient can be taken of them; otherwise arrays.
+    They are Tensors if `y` also depends on inputs that need a gradient and are older than the
+    targets, so that an outer gradient can be taken of them; otherwise arrays.
     """
     if np.size(plain(y)) != 1 or np.asarray(plain(y)).dtype.kind not in "fiub":
         shown = f"shape {np.shape(y)}" if isinstance(y, (Tensor, np.ndarray)) else repr(y)[:60]
@@ -154,8 +154,8 @@ def _pull_back(y: Any, targets: list[Any]) -> tuple[Any, list[Any]]:
     if not isinstance(y, Tensor) or y._entry is None or not y.requires_grad:
         return plain(y), [None] * len(targets)
     entries = reachable(y._entry)
-    known = set(targets)
-    outer = any(e.requires_grad and e.primitive is None and e not in known for e in entries)
+    start = targets[0].order if targets else 0
+    outer = any(e.requires_grad and e.primitive is None and e.order < start for e in entries)
     if outer:
         gradients = walk_back(entries, Tensor(np.ones_like(y._data)), targets, lift)
     else:

@@ -1,0 +1,276 @@
+"""The table of operations that drives the tests of values, derivatives, dtypes and memory.
+
+A case is a function of arrays and a hypothesis strategy of its arguments. `op` says which line of
+the rule book it is for; a test fails if a line has no case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+
+import tinygrad_edu as tg
+from tinygrad_edu.calculus import indexing, shapes
+
+
+@dataclass(frozen=True)
+class Case:
+    """`call(*arrays, **parameters)` for every drawn pair of arrays and parameters."""
+
+    op: Any
+    call: Callable[..., Any]
+    arguments: st.SearchStrategy
+    name: str
+
+
+def values(shape, low=-2.0, high=2.0):
+    """Arrays of a shape (or of a strategy of shapes), every entry drawn."""
+    return hnp.arrays(float, shape, elements=st.floats(low, high), fill=st.nothing())
+
+
+def apart(low=-2.0, high=2.0):
+    """Arrays whose values keep a distance from 0 and from each other, for functions with kinks."""
+
+    @st.composite
+    def draw_apart(draw, shape):
+        n = int(np.prod(shape))
+        places = draw(st.permutations(range(n)))
+        shift = draw(st.floats(0.2, 0.8))
+        return (low + (high - low) * (np.array(places, float) + shift) / max(n, 1)).reshape(shape)
+
+    return draw_apart
+
+
+shape_of_any = hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)
+shape_of_axes = hnp.array_shapes(min_dims=1, max_dims=3, max_side=3)
+
+
+@st.composite
+def one(draw, of=shape_of_any, low=-2.0, high=2.0, **parameters):
+    """One array, and parameters that may be strategies of the array's shape."""
+    x = draw(values(draw(of), low, high))
+    return (x,), {name: draw(make(x.shape)) for name, make in parameters.items()}
+
+
+@st.composite
+def one_apart(draw, of=shape_of_any, **parameters):
+    """As `one`, away from kinks."""
+    x = draw(apart()(draw(of)))
+    # No value at 0, where abs and relu have theirs.
+    x = np.where(np.abs(x) < 0.02, 0.5, x)
+    return (x,), {name: draw(make(x.shape)) for name, make in parameters.items()}
+
+
+@st.composite
+def two(draw, first=(-2.0, 2.0), second=(-2.0, 2.0)):
+    """Two arrays whose shapes broadcast."""
+    drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3))
+    a, b = (draw(values(s, *r)) for s, r in zip(drawn.input_shapes, (first, second), strict=True))
+    return (a, b), {}
+
+
+@st.composite
+def two_apart(draw):
+    """Two arrays whose shapes broadcast and whose values differ everywhere."""
+    drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3))
+    a, b = (draw(apart()(s)) for s in drawn.input_shapes)
+    b = b + 0.05
+    near = np.abs(a - b) < 0.02
+    return (np.where(near.any(), a + 0.0217, a), b), {}
+
+
+@st.composite
+def stretched(draw):
+    """An array and a shape that it broadcasts to."""
+    drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3))
+    return (draw(values(drawn.input_shapes[0])),), {"shape": drawn.result_shape}
+
+
+@st.composite
+def matrices(draw):
+    """Two operands of matmul: every rank, stacks that broadcast."""
+    drawn = draw(hnp.mutually_broadcastable_shapes(signature="(m?,n),(n,p?)->(m?,p?)", max_side=3))
+    return tuple(draw(values(s)) for s in drawn.input_shapes), {}
+
+
+@st.composite
+def dot_operands(draw):
+    """Two operands of np.dot: numbers, vectors, and arrays of up to three axes."""
+    a_ndim, b_ndim = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    side = st.integers(1, 3)
+    a_shape = [draw(side) for _ in range(a_ndim)]
+    b_shape = [draw(side) for _ in range(b_ndim)]
+    if a_ndim and b_ndim:
+        b_shape[max(b_ndim - 2, 0)] = a_shape[-1]
+    return (draw(values(tuple(a_shape))), draw(values(tuple(b_shape)))), {}
+
+
+@st.composite
+def several(draw, joined):
+    """Some arrays of one shape, except along the axis at which they are joined."""
+    shape = draw(shape_of_axes)
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    arrays = []
+    for _ in range(draw(st.integers(1, 3))):
+        sides = list(shape)
+        if joined:
+            sides[axis] = draw(st.integers(0, 3))
+        arrays.append(draw(values(tuple(sides))))
+    return tuple(arrays), {"axis": axis}
+
+
+@st.composite
+def indexed(draw):
+    """An array and an index of any kind: slices, integers, masks, arrays with repeats."""
+    x = draw(values(draw(shape_of_axes)))
+    small = hnp.array_shapes(max_dims=2, max_side=4)
+    index = draw(
+        hnp.basic_indices(x.shape, allow_ellipsis=True, allow_newaxis=True)
+        | hnp.integer_array_indices(x.shape, result_shape=small)
+        | hnp.arrays(bool, x.shape)
+        | st.lists(st.integers(-x.shape[0], x.shape[0] - 1), max_size=4)
+    )
+    return (x,), {"index": index}
+
+
+@st.composite
+def scattered(draw):
+    """Values to be added at an index of integers, with repeats."""
+    shape = draw(shape_of_axes)
+    index = draw(hnp.integer_array_indices(shape, result_shape=st.just((4,))))
+    return (draw(values(np.zeros(shape)[index].shape)),), {"index": index, "shape": shape}
+
+
+@st.composite
+def layer(draw):
+    """x, W and b of an affine layer; x with up to two leading axes."""
+    n_in, n_out = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    lead = draw(hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
+    shapes_of = ((*lead, n_in), (n_in, n_out), (n_out,))
+    return tuple(draw(values(s)) for s in shapes_of), {}
+
+
+@st.composite
+def labelled(draw):
+    """Logits and integer labels."""
+    n, classes = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    labels = draw(hnp.arrays(np.intp, n, elements=st.integers(0, classes - 1)))
+    return (draw(values((n, classes))),), {"labels": labels}
+
+
+@st.composite
+def pair(draw, second=(-2.0, 2.0)):
+    """Two arrays of the same shape."""
+    shape = draw(shape_of_any)
+    return (draw(values(shape)), draw(values(shape, *second))), {}
+
+
+def some_axis(shape):
+    return st.integers(-len(shape), len(shape) - 1)
+
+
+def some_axes(shape):
+    """None, one axis or several, also none at all."""
+    if not shape:
+        return st.none()
+    several_axes = hnp.valid_tuple_axes(len(shape), min_size=0)
+    return st.none() | some_axis(shape) | several_axes
+
+
+def reshaped(shape):
+    n = int(np.prod(shape))
+    return st.sampled_from([(n,), (-1,), (1, n), (n, 1, 1), *([()] if n == 1 else [])])
+
+
+def reordered(shape):
+    return st.none() | st.permutations(range(-len(shape), 0)).map(tuple)
+
+
+def new_axis(shape):
+    return st.integers(-len(shape) - 1, len(shape)) | st.just((0, -1))
+
+
+def keep(_):
+    return st.booleans()
+
+
+def case(op, arguments, call=None, name=None):
+    function = call or op
+    return Case(op, function, arguments, name or getattr(op, "__name__", str(op)))
+
+
+def condition(a, b):
+    """A condition for np.where that reads the positions and not the values."""
+    shape = np.broadcast_shapes(np.shape(a), np.shape(b))
+    return np.arange(int(np.prod(shape))).reshape(shape) % 2 == 0
+
+
+reduced = {"axis": some_axes, "keepdims": keep}
+along = {"axis": some_axis}
+
+CASES = [
+    case(np.add, two()),
+    case(np.subtract, two()),
+    case(np.multiply, two()),
+    case(np.divide, two(second=(0.5, 2.0))),
+    case(np.divide, two(second=(-2.0, -0.5)), name="divide by negative"),
+    case(np.power, two(first=(0.5, 2.0))),
+    case(np.power, one(), lambda x: x**2 + x**3, "power 2, 3"),
+    case(np.power, one(low=0.5), lambda x: x**-1 + x**0.5 + 2.0**x + x**0, "power of numbers"),
+    case(np.multiply, one(), lambda x: 2 * x + x / 3 - (1 - x) * 0.5 + 1 / (x + 3), "numbers"),
+    case(np.negative, one()),
+    case(np.positive, one()),
+    case(np.exp, one()),
+    case(np.log, one(low=0.5)),
+    case(np.sqrt, one(low=0.5)),
+    case(np.square, one()),
+    case(np.tanh, one()),
+    case(np.absolute, one_apart()),
+    case(np.maximum, two_apart()),
+    case(np.minimum, two_apart()),
+    case(np.where, two(), lambda a, b: np.where(condition(a, b), a, b)),
+    case(np.sum, one(**reduced)),
+    case(np.mean, one(**reduced)),
+    case(np.max, one_apart(**reduced)),
+    case(np.min, one_apart(**reduced)),
+    case(np.reshape, one(shape=reshaped)),
+    case(np.ravel, one()),
+    case(np.expand_dims, one(axis=new_axis)),
+    case(np.squeeze, one()),
+    case(np.transpose, one(axes=reordered)),
+    case(np.broadcast_to, stretched()),
+    case(np.copy, one()),
+    case(shapes.astype, one(), lambda x: shapes.astype(x, x.dtype), "astype"),
+    case(shapes.join, several(joined=True)),
+    case(np.concatenate, several(joined=True), lambda *a, axis: np.concatenate(a, axis=axis)),
+    case(
+        np.concatenate,
+        several(joined=True),
+        lambda *a, axis: np.concatenate(a, axis=None),
+        "concatenate flat",
+    ),
+    case(np.stack, several(joined=False), lambda *a, axis: np.stack(a, axis)),
+    case(indexing.getitem, indexed(), lambda x, index: x[index], "getitem"),
+    case(indexing.scatter_add, scattered()),
+    case(np.matmul, matrices()),
+    case(np.dot, dot_operands()),
+    case(tg.linear, layer()),
+    case(tg.relu, one_apart()),
+    case(tg.relu, one_apart(at_zero=lambda _: st.just(0.5)), name="relu at_zero"),
+    case(tg.leaky_relu, one_apart(slope=lambda _: st.sampled_from([0.01, 0.5, 1.5]))),
+    case(tg.sigmoid, one()),
+    case(tg.tanh, one()),
+    case(tg.softplus, one()),
+    case(tg.logsumexp, one(shape_of_axes, **along, keepdims=keep)),
+    case(tg.softmax, one(shape_of_axes, **along)),
+    case(tg.log_softmax, one(shape_of_axes, **along)),
+    case(tg.cross_entropy, labelled()),
+    case(tg.binary_cross_entropy, pair(second=(0.01, 0.99))),
+    case(tg.mse, pair()),
+    case(tg.sum_of_squares, several(joined=True), lambda *a, axis: tg.sum_of_squares(*a)),
+]

@@ -1,0 +1,374 @@
+"""Nets: which parameters a module has, how they begin, and what the forward pass computes."""
+
+import copy
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_edu as tg
+from tinygrad_edu import nn
+
+SIZES = st.lists(st.integers(1, 6), min_size=2, max_size=5)
+
+# Written otherwise than in the library.
+ACTIVATIONS = {
+    "relu": lambda x: x * (x > 0),
+    "leaky_relu": lambda x: np.maximum(x, 0.01 * x),
+    "sigmoid": lambda x: 0.5 * (1 + np.tanh(x / 2)),
+    "tanh": lambda x: 1 - 2 / (np.exp(2 * x) + 1),
+    "softplus": lambda x: np.log1p(np.exp(x)),
+    "identity": lambda x: x,
+}
+
+
+class Tied(nn.Module):
+    """Two layers that share one, and a parameter of its own."""
+
+    def __init__(self):
+        self.encoder = nn.Linear(3, 3, rng=0)
+        self.decoder = self.encoder
+        self.head = nn.Linear(3, 2, rng=1)
+        self.note, self.frozen = "not a parameter", tg.Tensor(np.arange(3.0))
+
+    def forward(self, x):
+        return self.head(self.decoder(self.encoder(x)))
+
+
+def with_biases(net, seed=5):
+    """The net with random numbers in place of the zeros at which biases begin."""
+    rng = np.random.default_rng(seed)
+    for p in net.parameters():
+        if p.ndim == 1:
+            p.data = rng.standard_normal(p.shape)
+    return net
+
+
+def bits(net):
+    return [(p.dtype, p.data.tobytes()) for p in net.parameters()]
+
+
+@given(SIZES, st.sampled_from(sorted(ACTIVATIONS)))
+def test_parameters_are_w1_b1_w2_b2_in_order(sizes, activation):
+    net = nn.MLP(sizes, activation, rng=0)
+    pairs = list(itertools.pairwise(sizes))
+    expected = [name for i in range(1, len(sizes)) for name in (f"W{i}", f"b{i}")]
+    assert [p.name for p in net.parameters()] == expected
+    shapes = [shape for n_in, n_out in pairs for shape in ((n_in, n_out), (n_out,))]
+    assert [p.shape for p in net.parameters()] == shapes
+    keys = [f"layers.{2 * i}.{letter}" for i in range(len(pairs)) for letter in "Wb"]
+    assert list(net.state_dict()) == keys
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_shared_parameter_counts_once():
+    net = Tied()
+    encoder, head = net.encoder, net.head
+    own = net.parameters()
+    assert [id(p) for p in own] == [id(p) for p in (encoder.W, encoder.b, head.W, head.b)]
+    names = [name for name, _ in net.named_parameters()]
+    assert names == ["encoder.W", "encoder.b", "decoder.W", "decoder.b", "head.W", "head.b"]
+    assert str(net).splitlines()[-1].split() == ["total", str(12 + 8)]
+
+
+def test_a_shared_parameter_gets_the_gradient_of_both_uses():
+    net, x = Tied(), np.random.default_rng(0).standard_normal((4, 3))
+    W, b, V = net.encoder.W.data, net.encoder.b.data, net.head.W.data
+    np.sum(net(x)).backward()
+    g = np.ones((4, 2)) @ V.T
+    expected = (x @ W + b).T @ g + x.T @ (g @ W.T)
+    np.testing.assert_allclose(net.encoder.W.grad, expected, rtol=1e-12)
+
+
+def test_modules_in_lists_tuples_and_attributes_are_found():
+    class Nest(nn.Module):
+        def __init__(self):
+            self.scale = tg.Tensor(2.0, requires_grad=True, name="scale")
+            self.branches = (nn.Linear(2, 1, rng=0), [nn.Linear(1, 1)], nn.Sequential(Tied()))
+
+    names = [name for name, _ in Nest().named_parameters()]
+    assert names[:3] == ["scale", "branches.0.W", "branches.0.b"]
+    assert names[3] == "branches.2.layers.0.encoder.W"
+    assert len(names) == 9
+
+
+def test_a_module_without_forward_says_so():
+    class Empty(nn.Module):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty must define forward"):
+        Empty()(1.0)
+
+
+@given(SIZES, st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+def test_forward_is_plain_numpy_to_the_last_bit(sizes, leading, seed):
+    net = with_biases(nn.MLP(sizes, rng=seed), seed)
+    x = np.random.default_rng(seed).standard_normal((*leading, sizes[0]))
+    *hidden, last = zip(*[iter([p.data for p in net.parameters()])] * 2, strict=True)
+    y = x
+    for W, b in hidden:
+        y = np.maximum(y @ W + b, 0)
+    y = y @ last[0] + last[1]
+    out = net(x)
+    assert out.shape == (*leading, sizes[-1])
+    assert out.data.tobytes() == y.tobytes()
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_every_activation_by_name(name):
+    net = with_biases(nn.MLP((3, 4, 5, 2), name, rng=1))
+    x = np.random.default_rng(2).standard_normal((7, 3))
+    W1, b1, W2, b2, W3, b3 = (p.data for p in net.parameters())
+    f = ACTIVATIONS[name]
+    expected = f(f(x @ W1 + b1) @ W2 + b2) @ W3 + b3
+    np.testing.assert_allclose(net(x).data, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_the_names_of_the_activations_are_all_tried_above():
+    assert set(ACTIVATIONS) == set(nn.ACTIVATIONS)
+
+
+def test_an_activation_may_be_a_function_that_makes_a_module():
+    net = nn.MLP((3, 4, 2), lambda: nn.LeakyReLU(0.3), rng=0)
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    W1, b1, W2, b2 = (p.data for p in net.parameters())
+    h = x @ W1 + b1
+    assert (h < 0).any()
+    np.testing.assert_allclose(net(x).data, np.maximum(h, 0.3 * h) @ W2 + b2, rtol=1e-12)
+
+
+def test_relu_at_zero_is_what_the_module_was_given():
+    x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    np.sum(nn.ReLU(at_zero=0.25)(x)).backward()
+    np.testing.assert_array_equal(x.grad, [0, 0.25, 1])
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation"),
+    [("he", np.sqrt(2 / 400)), ("glorot", np.sqrt(2 / 700)), (0.03, 0.03), (1, 1.0)],
+)
+def test_weights_begin_normal_with_the_stated_deviation(init, deviation):
+    W = nn.Linear(400, 300, init, rng=0).W.data / deviation
+    # Four standard errors of the mean, the variance and the kurtosis of normal draws.
+    assert abs(W.mean()) < 4 / np.sqrt(W.size)
+    assert abs(W.var() - 1) < 4 * np.sqrt(2 / W.size)
+    assert abs((W**4).mean() / W.var() ** 2 - 3) < 4 * np.sqrt(24 / W.size)
+
+
+@pytest.mark.parametrize(
+    ("activation", "init"),
+    [("relu", "he"), ("leaky_relu", "he"), ("tanh", "glorot"), ("sigmoid", "glorot")],
+)
+def test_default_init_suits_the_activation(activation, init):
+    assert bits(nn.MLP((3, 4, 2), activation, rng=0)) == bits(
+        nn.MLP((3, 4, 2), activation, init, rng=0)
+    )
+
+
+def test_init_may_be_a_function_of_rng_and_shape():
+    def init(rng, shape):
+        return rng.uniform(-1, 1, shape)
+
+    net = nn.MLP((2, 3, 4), init=init, rng=3)
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(net.layers[0].W.data, rng.uniform(-1, 1, (2, 3)))
+    np.testing.assert_array_equal(net.layers[2].W.data, rng.uniform(-1, 1, (3, 4)))
+
+
+def test_an_array_that_init_returns_is_copied():
+    mine = np.array([[1.0, 2.0]])
+    layer = nn.Linear(1, 2, init=lambda rng, shape: mine)
+    mine[:] = 7
+    np.testing.assert_array_equal(layer.W.data, [[1.0, 2.0]])
+
+
+@given(SIZES, st.integers(0, 2**32 - 1))
+def test_same_seed_same_bits_other_seed_others(sizes, seed):
+    assert bits(nn.MLP(sizes, rng=seed)) == bits(nn.MLP(sizes, rng=np.random.default_rng(seed)))
+    assert bits(nn.MLP(sizes, rng=seed)) != bits(nn.MLP(sizes, rng=seed + 1))
+
+
+def test_no_seed_gives_other_draws_each_time():
+    assert bits(nn.MLP((2, 3))) != bits(nn.MLP((2, 3)))
+
+
+def test_layers_draw_from_a_random_state_in_order():
+    net = nn.MLP((2, 5, 4, 3), init=0.1, rng=np.random.RandomState(7))
+    stream = np.random.RandomState(7)
+    W = [0.1 * stream.randn(2, 5), 0.1 * stream.randn(5, 4), 0.1 * stream.randn(4, 3)]
+    for layer, expected in zip(net.layers[::2], W, strict=True):
+        assert layer.W.data.tobytes() == expected.tobytes()
+        assert not layer.b.data.any()
+
+
+def test_a_float32_net_stays_float32():
+    net, double = (nn.MLP((2, 8, 3), rng=0, dtype=dtype) for dtype in (np.float32, float))
+    for p, q in zip(net.parameters(), double.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data.astype(np.float32), strict=True)
+    out = net(np.random.default_rng(0).standard_normal((4, 2)).astype(np.float32))
+    tg.cross_entropy(out, np.array([0, 1, 2, 0])).backward()
+    assert out.dtype == np.float32
+    assert {p.grad.dtype for p in net.parameters()} == {np.dtype(np.float32)}
+    net.load_state_dict(double.state_dict())
+    assert {p.dtype for p in net.parameters()} == {np.dtype(np.float32)}
+
+
+@given(SIZES, st.integers(0, 2**32 - 1))
+def test_state_survives_the_round_trip(sizes, seed):
+    one, other = with_biases(nn.MLP(sizes, rng=seed)), nn.MLP(sizes, rng=seed + 1)
+    other.load_state_dict(one.state_dict())
+    assert bits(other) == bits(one)
+
+
+def test_state_is_copied_on_the_way_out_and_in():
+    net = nn.MLP((2, 3, 1), rng=0)
+    before = bits(net)
+    state = net.state_dict()
+    for array in state.values():
+        array += 1
+    assert bits(net) == before
+    net.load_state_dict(state)
+    changed = bits(net)
+    assert changed != before
+    for array in state.values():
+        array += 1
+    assert bits(net) == changed
+
+
+def spoiled(**change):
+    state = {key: array + 1 for key, array in nn.MLP((2, 3, 4), rng=0).state_dict().items()}
+    return {**state, **{key.replace("_", "."): value for key, value in change.items()}}
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        (spoiled(layers_2_b=np.ones(5)), ValueError, [r"layers\.2\.b", r"\(4,\)", r"\(5,\)"]),
+        (spoiled(layers_2_b=np.ones((4, 1))), ValueError, [r"layers\.2\.b", r"\(4,\)", r"\(4, 1"]),
+        (spoiled(layers_2_b=np.array(list("abcd"))), ValueError, [r"layers\.2\.b", "dtype <U1"]),
+        (spoiled(layers_2_b=np.ones(4) * 1j), ValueError, [r"layers\.2\.b", "complex128"]),
+        (spoiled(layers_4_b=np.ones(4)), KeyError, [r"unknown \['layers\.4\.b'\]", r"layers\.0\.W"]),
+        (dict(list(spoiled().items())[:-1]), KeyError, [r"lacks \['layers\.2\.b'\]"]),
+        ({}, KeyError, [r"lacks .*layers\.0\.W.*layers\.2\.b"]),
+    ],
+)
+def test_a_wrong_state_changes_nothing_and_names_the_key(state, error, words):
+    net = nn.MLP((2, 3, 4), rng=0)
+    before = bits(net)
+    with pytest.raises(error) as caught:
+        net.load_state_dict(state)
+    for word in words:
+        caught.match(word)
+    assert bits(net) == before
+
+
+def test_a_state_that_is_no_array_names_the_key():
+    net = nn.MLP((2, 3), rng=0)
+    state = {**net.state_dict(), "layers.0.W": [[1, 2, 3], [4, 5]]}
+    with pytest.raises(ValueError, match=r"layers\.0\.W"):
+        net.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"]
+)
+def test_a_copy_of_a_net_trains_apart(clone):
+    net = with_biases(nn.MLP((2, 3, 1), "tanh", rng=0))
+    twin, x = clone(net), np.random.default_rng(0).standard_normal((5, 2))
+    assert bits(twin) == bits(net)
+    before = bits(net)
+    np.sum(twin(x)).backward()
+    tg.optim.SGD(twin.parameters(), lr=0.1).step()
+    assert bits(net) == before != bits(twin)
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_zero_grad_forgets_all_gradients():
+    net = nn.MLP((2, 3, 1), rng=0)
+    np.sum(net(np.array([[1.0, 2.0]]))).backward()
+    assert all(p.grad is not None for p in net.parameters())
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+
+
+@given(SIZES)
+def test_repr_counts_the_parameters_of_each_layer(sizes):
+    net = nn.MLP(sizes, "tanh", rng=0)
+    title, header, *rows, total = str(net).splitlines()
+    assert title == "MLP " + "-".join(map(str, sizes))
+    assert header.split() == ["layer", "type", "shape", "parameters"]
+    assert len(rows) == 2 * (len(sizes) - 1) - 1
+    for row, layer in zip(rows, net, strict=True):
+        assert row.split()[1] == type(layer).__name__
+    for row, (n_in, n_out) in zip(rows[::2], itertools.pairwise(sizes), strict=True):
+        assert f"{(n_in, n_out)} {(n_out,)}" in row
+        assert int(row.split()[-1]) == n_in * n_out + n_out
+    count = sum(a * b + b for a, b in itertools.pairwise(sizes))
+    assert total.split() == ["total", str(count)]
+
+
+def test_repr_writes_thousands_with_commas():
+    assert str(nn.Linear(1000, 20, rng=0)).splitlines()[-1].split() == ["total", "20,020"]
+
+
+def test_a_sequential_is_a_sequence_of_its_layers():
+    layers = [nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=0)]
+    net = nn.Sequential(*layers)
+    assert len(net) == 3
+    assert list(net) == layers
+    assert net[1] is layers[1]
+
+
+@pytest.mark.parametrize("sizes", [(), (2,), (2, 0), (-1, 2), (2, 2.5, 1), (2, "3"), (2, None)])
+def test_bad_sizes_are_refused(sizes):
+    with pytest.raises(ValueError, match=r"size|n_in|n_out"):
+        nn.MLP(sizes)
+
+
+@pytest.mark.parametrize("sizes", [5, None])
+def test_sizes_that_are_no_sequence_are_refused_by_name(sizes):
+    with pytest.raises((TypeError, ValueError), match="sizes"):
+        nn.MLP(sizes)
+
+
+@pytest.mark.parametrize("activation", ["swish", "ReLU", ""])
+def test_an_unknown_activation_lists_the_known_ones(activation):
+    with pytest.raises(ValueError, match=r"activation must be one of \[.*'relu'.*'tanh'"):
+        nn.MLP((2, 3, 1), activation)
+
+
+@pytest.mark.parametrize("activation", [3, None, tg.relu, np.tanh, nn.ReLU()])
+def test_an_activation_that_makes_no_module_is_refused_by_name(activation):
+    with pytest.raises((TypeError, ValueError), match="activation"):
+        nn.MLP((2, 3, 1), activation)
+
+
+@pytest.mark.parametrize("init", ["xavier", -0.1, np.nan, np.inf])
+def test_an_unknown_init_lists_the_known_ones(init):
+    with pytest.raises(ValueError, match=r"init must be one of \['glorot', 'he'\]"):
+        nn.MLP((2, 3), init=init)
+
+
+@pytest.mark.parametrize("init", [None, [0.1]])
+def test_an_init_that_is_no_number_is_refused_by_name(init):
+    with pytest.raises((TypeError, ValueError), match="init must be"):
+        nn.Linear(2, 3, init=init)
+
+
+def test_an_init_of_another_shape_names_both():
+    with pytest.raises(ValueError, match=r"\(3, 2\).*\(2, 3\)"):
+        nn.Linear(2, 3, init=lambda rng, shape: np.zeros(shape[::-1]))
+
+
+@pytest.mark.parametrize("dtype", [int, complex, object])
+def test_weights_must_be_floating_point(dtype):
+    with pytest.raises(TypeError, match="dtype"):
+        nn.Linear(2, 3, dtype=dtype)
+
+
+def test_input_of_another_width_names_the_shapes():
+    with pytest.raises(ValueError, match=r"\(5, 4\).*\(2, 3\)"):
+        nn.Linear(2, 3, rng=0)(np.ones((5, 4)))

@@ -1,0 +1,252 @@
+"""Optimisers against update rules that are written out here once more, from the sources."""
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import optim
+
+OPTIMISERS = [
+    lambda params: optim.SGD(params, lr=0.05),
+    lambda params: optim.SGD(params, lr=0.05, momentum=0.9),
+    lambda params: optim.Adam(params, lr=0.05),
+]
+each_optimiser = pytest.mark.parametrize("make", OPTIMISERS, ids=["sgd", "momentum", "adam"])
+nan, inf = float("nan"), float("inf")
+
+
+class Quadratic:
+    """f(w, M) = w'Aw/2 - b'w + sum over the columns m of M of (m'Am/2 - b'm)."""
+
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        root = rng.standard_normal((6, 6))
+        self.A = root @ root.T / 6 + np.eye(6)
+        self.b = rng.standard_normal(6)
+        self.start = [rng.standard_normal(6), rng.standard_normal((6, 3))]
+
+    def __call__(self, w, M):
+        columns = np.sum(M * (self.A @ M)) / 2 - np.sum(self.b @ M)
+        return w @ self.A @ w / 2 - self.b @ w + columns
+
+    def slope(self, x):
+        return (self.A @ x.reshape(6, -1) - self.b[:, None]).reshape(x.shape)
+
+
+def trained(make, f, steps):
+    """Where the optimiser arrives from f.start, step by step."""
+    params = [tg.Tensor(x, requires_grad=True) for x in f.start]
+    optimizer = make(params)
+    path = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        f(*params).backward()
+        optimizer.step()
+        path.append([p.data.copy() for p in params])
+    return path
+
+
+def assert_same_path(path, expected):
+    for here, there in zip(path, expected, strict=True):
+        for x, y in zip(here, there, strict=True):
+            assert np.abs(x - y).max() <= 1e-12 * np.abs(y).max()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_sgd_is_the_heavy_ball(seed, momentum):
+    # Polyak's form: x_{t+1} = x_t - lr f'(x_t) + momentum (x_t - x_{t-1}).
+    f, expected = Quadratic(seed), []
+    before = here = f.start
+    for _ in range(100):
+        there = [
+            x - 0.03 * f.slope(x) + momentum * (x - old)
+            for x, old in zip(here, before, strict=True)
+        ]
+        before, here = here, there
+        expected.append(here)
+    assert_same_path(trained(lambda p: optim.SGD(p, 0.03, momentum), f, 100), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("betas", "eps"), [((0.9, 0.999), 1e-8), ((0.6, 0.8), 1e-2), ((0, 0), 1)])
+def test_adam_is_algorithm_1_of_kingma_and_ba(seed, betas, eps):
+    f, expected = Quadratic(seed), []
+    theta = [x.copy() for x in f.start]
+    m, v = [np.zeros(x.shape) for x in theta], [np.zeros(x.shape) for x in theta]
+    for t in range(1, 101):
+        for i in range(2):
+            g = f.slope(theta[i])
+            m[i] = betas[0] * m[i] + (1 - betas[0]) * g
+            v[i] = betas[1] * v[i] + (1 - betas[1]) * g**2
+            m_hat, v_hat = m[i] / (1 - betas[0] ** t), v[i] / (1 - betas[1] ** t)
+            theta[i] = theta[i] - 0.02 * m_hat / (np.sqrt(v_hat) + eps)
+        expected.append(list(theta))
+    assert_same_path(trained(lambda p: optim.Adam(p, 0.02, betas, eps), f, 100), expected)
+
+
+def test_adam_has_the_paper_s_defaults():
+    f = Quadratic(0)
+    spelled_out = trained(lambda p: optim.Adam(p, 1e-3, (0.9, 0.999), 1e-8), f, 5)
+    np.testing.assert_array_equal(trained(optim.Adam, f, 5)[-1][0], spelled_out[-1][0])
+
+
+@each_optimiser
+def test_a_parameter_without_gradient_is_left_alone(make):
+    f = Quadratic(0)
+    w, M = (tg.Tensor(x, requires_grad=True) for x in f.start)
+    optimizer = make([w, M])
+    for _ in range(3):
+        f(w, tg.Tensor(M.data)).backward()
+        optimizer.step()
+    np.testing.assert_array_equal(M.data, f.start[1], strict=True)
+    assert not np.array_equal(w.data, f.start[0])
+    # Nor does its count of steps move on: its first update is like anybody's first.
+    f(w, M).backward()
+    optimizer.step()
+    np.testing.assert_array_equal(M.data, trained(make, f, 1)[0][1])
+
+
+@each_optimiser
+def test_float32_stays_float32(make):
+    f = Quadratic(0)
+    p = tg.Tensor(f.start[0].astype(np.float32), requires_grad=True)
+    optimizer = make([p])
+    for _ in range(3):
+        p.grad = f.slope(p.data).astype(np.float32)
+        optimizer.step()
+    assert p.dtype == np.float32
+    assert not np.array_equal(p.data, f.start[0].astype(np.float32))
+    # Double precision from the same start agrees as far as single precision goes.
+    exact = trained(make, f, 3)[-1][0]
+    np.testing.assert_allclose(p.data, exact, rtol=0, atol=4e-6 * np.abs(exact).max())
+
+
+@each_optimiser
+def test_a_step_between_forward_and_backward_is_noticed(make):
+    w = tg.Tensor([1.0, -2.0], requires_grad=True, name="w")
+    optimizer = make([w])
+    np.sum(w * w).backward()
+    late = np.sum(np.exp(w))
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"data of w was changed after np\.exp had read it"):
+        late.backward()
+    np.testing.assert_array_equal(w.grad, [2.0, -4.0])
+
+
+@each_optimiser
+def test_gradients_accumulate_until_zero_grad(make):
+    w = tg.Tensor([1.0, -2.0], requires_grad=True)
+    optimizer = make([w])
+    for _ in range(2):
+        np.sum(w * w).backward()
+    np.testing.assert_array_equal(w.grad, [4.0, -8.0])
+    optimizer.zero_grad()
+    assert w.grad is None
+
+
+@each_optimiser
+def test_a_shallow_copy_of_the_state_is_a_snapshot(make):
+    f = Quadratic(1)
+    params = [tg.Tensor(x, requires_grad=True) for x in f.start]
+    optimizer = make(params)
+
+    def step():
+        optimizer.zero_grad()
+        f(*params).backward()
+        optimizer.step()
+
+    step()
+    data, state = [p.data.copy() for p in params], dict(optimizer.state)
+    results = []
+    for _ in range(2):
+        for p, kept in zip(params, data, strict=True):
+            p.data = kept.copy()
+        optimizer.state = dict(state)
+        for _ in range(3):
+            step()
+        results.append([p.data.copy() for p in params])
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@each_optimiser
+def test_the_learning_rate_can_change_between_steps(make):
+    shifts = []
+    for lr in (0.1, 0.025):
+        w = tg.Tensor([1.0, -2.0], requires_grad=True)
+        optimizer = make([w])
+        optimizer.lr = lr
+        assert optimizer.lr == lr
+        w.grad = np.array([0.5, 3.0])
+        optimizer.step()
+        shifts.append(w.data - [1.0, -2.0])
+    np.testing.assert_allclose(shifts[0], 4 * shifts[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("lr", [-0.1, 0, 0.0, nan, inf, -inf, "fast"])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+def test_bad_learning_rates_are_refused(kind, lr):
+    w = tg.Tensor(1.0, requires_grad=True)
+    with pytest.raises(ValueError, match="learning rate"):
+        kind([w], lr=lr)
+    optimizer = kind([w], lr=0.1)
+    with pytest.raises(ValueError, match="learning rate"):
+        optimizer.lr = lr
+    assert optimizer.lr == 0.1
+
+
+@pytest.mark.parametrize("lr", [None, [0.1, 0.2], 1j])
+def test_a_learning_rate_that_is_no_number_is_refused_by_name(lr):
+    with pytest.raises((TypeError, ValueError), match="learning rate"):
+        optim.SGD([tg.Tensor(1.0, requires_grad=True)], lr=lr)
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1, 1.5, nan, inf])
+def test_bad_momentum_is_refused(momentum):
+    with pytest.raises(ValueError, match="momentum"):
+        optim.SGD([tg.Tensor(1.0, requires_grad=True)], lr=0.1, momentum=momentum)
+
+
+@pytest.mark.parametrize(
+    "betas", [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (nan, 0.9), (0.9, inf), (0.9,), (0.9, 0.9, 0.9)]
+)
+def test_bad_betas_are_refused(betas):
+    with pytest.raises(ValueError, match="betas"):
+        optim.Adam([tg.Tensor(1.0, requires_grad=True)], betas=betas)
+
+
+@pytest.mark.parametrize("eps", [0, -1e-8, nan, inf])
+def test_bad_eps_is_refused(eps):
+    with pytest.raises(ValueError, match="eps"):
+        optim.Adam([tg.Tensor(1.0, requires_grad=True)], eps=eps)
+
+
+def test_no_parameters_are_refused():
+    with pytest.raises(ValueError, match=r"no parameters.*model\.parameters\(\)"):
+        optim.SGD(iter(()), lr=0.1)
+
+
+def test_the_same_parameter_twice_is_refused():
+    w, v = (tg.Tensor(1.0, requires_grad=True) for _ in range(2))
+    with pytest.raises(ValueError, match="more than once"):
+        optim.SGD([w, v, w], lr=0.1)
+
+
+@pytest.mark.parametrize("wrong", [np.array(1.0), tg.Tensor(1.0), 3.0, "W", None])
+def test_what_is_no_parameter_is_refused_by_position(wrong):
+    with pytest.raises(TypeError, match=r"params\[1\]"):
+        optim.SGD([tg.Tensor(1.0, requires_grad=True), wrong], lr=0.1)
+
+
+def test_the_result_of_an_operation_is_no_parameter():
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises((TypeError, ValueError), match="params"):
+        optim.SGD([2 * w], lr=0.1)
+
+
+def test_a_single_tensor_in_place_of_a_list_is_refused():
+    # Its rows need a gradient as well, but a step would change nothing.
+    W = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    with pytest.raises((TypeError, ValueError), match="params"):
+        optim.SGD(W, lr=0.1)

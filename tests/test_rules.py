@@ -1,0 +1,194 @@
+"""Every line of the rule book: value, first and second derivative, dtype, memory."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numeric import check_first_order, check_second_order
+from ops import CASES
+
+import tinygrad_edu as tg
+from tinygrad_edu import calculus
+from tinygrad_edu.rules import COMPOSITIONS, CONSTANTS, PRIMITIVES, Primitive, derivative
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def the_book():
+    """Everything that has a rule: NumPy's functions and the primitives of our own."""
+    modules = [
+        importlib.import_module(f"{calculus.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(calculus.__path__)
+    ]
+    ours = {v for module in modules for v in vars(module).values() if isinstance(v, Primitive)}
+    return {*PRIMITIVES, *COMPOSITIONS, *ours}
+
+
+def test_every_line_of_the_book_has_a_case():
+    assert the_book() - {case.op for case in CASES} == set()
+
+
+@every_case
+@given(data=st.data())
+def test_value_is_numpys(case, data):
+    arrays, parameters = data.draw(case.arguments)
+    expected = case.call(*arrays, **parameters)
+    tensors = [tg.Tensor(x, requires_grad=True) for x in arrays]
+    actual = case.call(*tensors, **parameters)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual.data, expected, strict=True)
+    if case.op not in COMPOSITIONS and case.op is not tg.tanh:
+        used = {entry.primitive for entry in tg.Tape.of(actual)}
+        assert PRIMITIVES.get(case.op, case.op) in used
+
+
+@every_case
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_first_derivative(case, data, seed):
+    arrays, parameters = data.draw(case.arguments)
+    check_first_order(lambda *xs: case.call(*xs, **parameters), arrays, seed)
+
+
+@every_case
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_second_derivative(case, data, seed):
+    arrays, parameters = data.draw(case.arguments)
+    check_second_order(lambda *xs: case.call(*xs, **parameters), arrays, seed)
+
+
+@every_case
+@given(data=st.data())
+def test_backward_owns_what_it_returns_and_changes_nothing(case, data):
+    arrays, parameters = data.draw(case.arguments)
+    tensors = [tg.Tensor(x, requires_grad=True) for x in arrays]
+    y = case.call(*tensors, **parameters)
+    seed = np.random.default_rng(0).normal(size=y.shape)
+    kept = seed.copy()
+    value = y.data.copy()
+    y.backward(seed)
+    np.testing.assert_array_equal(seed, kept)
+    np.testing.assert_array_equal(y.data, value)
+    for x, tensor in zip(arrays, tensors, strict=True):
+        np.testing.assert_array_equal(tensor.data, x)
+        assert type(tensor.grad) is np.ndarray
+        assert tensor.grad.flags.writeable
+    owned = [t.grad for t in tensors]
+    others = [*(t.data for t in tensors), seed, y.data]
+    for i, gradient in enumerate(owned):
+        assert not any(np.shares_memory(gradient, other) for other in (*owned[:i], *others))
+
+
+@every_case
+@given(data=st.data())
+def test_float32_stays_float32(case, data):
+    arrays, parameters = data.draw(case.arguments)
+    gradients = {}
+    for dtype in (np.float32, np.float64):
+        tensors = [tg.Tensor(x.astype(np.float32).astype(dtype), True) for x in arrays]
+        y = case.call(*tensors, **parameters)
+        assert y.dtype == dtype
+        y.backward(np.random.default_rng(0).normal(size=y.shape))
+        assert all(t.grad.dtype == dtype for t in tensors)
+        gradients[dtype] = [t.grad for t in tensors]
+    for single, double in zip(*gradients.values(), strict=True):
+        scale = np.abs(double).max(initial=1.0)
+        np.testing.assert_allclose(single, double, rtol=0, atol=2e-5 * scale)
+
+
+@given(data=st.data())
+def test_a_float32_leaf_gets_a_float32_gradient_whatever_it_meets(data):
+    x = tg.Tensor(np.float32([1.5, -2.0]), requires_grad=True)
+    other = data.draw(st.sampled_from([np.float64([1.0, 2.0]), np.float64(3.0), [1, 2]]))
+    y = np.sum(x * other)
+    assert y.dtype == np.result_type(np.float32, np.asarray(other).dtype)
+    y.backward()
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, np.broadcast_to(other, 2))
+
+
+def test_astype_casts_the_gradient_back():
+    x = tg.Tensor(np.float32([1.5, -2.0]), requires_grad=True)
+    y = x.astype(np.float64)
+    assert y.dtype == np.float64
+    y.backward(np.array([0.1, 0.3]))
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, np.float32([0.1, 0.3]))
+    assert not x.astype(int).requires_grad
+
+
+def test_python_numbers_do_not_widen_float32():
+    x = tg.Tensor(np.float32([1.0, 2.0]), requires_grad=True)
+    y = (2.5 * x + 1) ** 2 / 3 - 0.1
+    assert y.dtype == np.float32
+
+
+@pytest.mark.parametrize("function", CONSTANTS, ids=lambda f: f.__name__)
+def test_constant_functions_give_plain_arrays(function):
+    x = np.array([[0.3, -1.2], [2.0, 0.0]])
+    t = tg.Tensor(x, requires_grad=True)
+    binary = getattr(function, "nin", 1) == 2 or function.__name__ in (
+        "allclose",
+        "isclose",
+        "array_equal",
+        "result_type",
+    )
+    plain, recorded = ((x, x.T), (t, t.T)) if binary else ((x,), (t,))
+    expected, actual = function(*plain), function(*recorded)
+    assert type(actual) is type(expected)
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("op", ["<", "<=", ">", ">=", "==", "!="])
+def test_comparisons_give_plain_booleans(op):
+    t = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    for other in (2.0, np.array([3.0, 2.0, 1.0]), tg.Tensor([3.0, 2.0, 1.0]), [3.0, 2.0, 1.0]):
+        plain = other.data if isinstance(other, tg.Tensor) else np.asarray(other)
+        expected = eval(f"a {op} b", {"a": t.data, "b": plain})
+        actual = eval(f"a {op} b", {"a": t, "b": other})
+        assert type(actual) is np.ndarray
+        np.testing.assert_array_equal(actual, expected)
+        np.testing.assert_array_equal(
+            eval(f"b {op} a", {"a": t, "b": other}),
+            eval(f"b {op} a", {"a": t.data, "b": plain}),
+        )
+
+
+def numpy_functions():
+    return [f for f in PRIMITIVES if not isinstance(f, np.ufunc) and f not in (np.dot, np.where)]
+
+
+@pytest.mark.parametrize("function", numpy_functions(), ids=lambda f: f.__name__)
+def test_rules_name_the_parameters_as_numpy_does_and_in_its_order(function):
+    numpys = list(inspect.signature(function).parameters)[1:]
+    ours = list(PRIMITIVES[function].parameters)[1:]
+    assert ours == numpys[: len(ours)]
+
+
+def test_a_new_rule_is_all_that_a_numpy_function_needs(monkeypatch):
+    monkeypatch.delitem(PRIMITIVES, np.sinh, raising=False)
+    x = tg.Tensor([0.5, 1.0], requires_grad=True)
+    with pytest.raises(NotImplementedError, match=r"np\.sinh has no derivative rule.*derivative"):
+        np.sinh(x)
+    monkeypatch.setitem(PRIMITIVES, np.sinh, None)
+    derivative(np.sinh, lambda g, y, x: g * np.cosh(x))
+    np.sinh(x).backward(np.array([1.0, 10.0]))
+    np.testing.assert_array_equal(x.grad, np.cosh([0.5, 1.0]) * [1.0, 10.0])
+
+
+def test_an_operation_of_ones_own_may_hold_any_code():
+    @tg.primitive
+    def collatz_length(x):
+        return np.array([len(bin(int(v))) * v for v in x])
+
+    collatz_length.derivative(lambda g, y, x: g * np.array([len(bin(int(v))) for v in x]))
+    x = tg.Tensor([5.0, 9.0], requires_grad=True)
+    y = collatz_length(x)
+    np.testing.assert_array_equal(y.data, collatz_length(np.array([5.0, 9.0])))
+    y.backward(np.array([1.0, -2.0]))
+    np.testing.assert_array_equal(x.grad, [5.0, -12.0])

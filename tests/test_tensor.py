@@ -1,0 +1,408 @@
+"""The Tensor itself: backward, accumulation, what is refused and how it says so."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+
+
+def leaf(*values, name=None):
+    return tg.Tensor(np.array(values, float), requires_grad=True, name=name)
+
+
+def test_gradients_accumulate_until_they_are_zeroed():
+    x = leaf(1.0, 2.0)
+    for times in (1, 2, 3):
+        np.sum(x * x).backward()
+        np.testing.assert_array_equal(x.grad, times * np.array([2.0, 4.0]))
+    x.zero_grad()
+    assert x.grad is None
+
+
+def test_backward_on_an_input_itself():
+    x = leaf(3.0)
+    x.backward(np.array([5.0]))
+    np.testing.assert_array_equal(x.grad, [5.0])
+
+
+def test_backward_frees_the_tape_unless_told_otherwise():
+    x = leaf(3.0)
+    y = np.sum(x * x)
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [12.0])
+    with pytest.raises(RuntimeError, match=r"freed by an earlier backward.*retain_graph=True"):
+        y.backward()
+    np.testing.assert_array_equal(x.grad, [12.0])
+
+
+def test_a_freed_part_is_refused_from_elsewhere_too():
+    x = leaf(3.0)
+    h = np.exp(x)
+    np.sum(h).backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        np.sum(h * 2).backward()
+
+
+def test_create_graph_gives_gradients_that_can_be_differentiated():
+    x = leaf(0.5, -1.0)
+    np.sum(x**4).backward(create_graph=True)
+    first = x.grad
+    assert isinstance(first, tg.Tensor)
+    np.testing.assert_allclose(first.data, 4 * x.data**3)
+    x.zero_grad()
+    np.sum(first * np.array([1.0, 2.0])).backward()
+    np.testing.assert_allclose(x.grad, 12 * x.data**2 * [1.0, 2.0])
+
+
+def test_a_gradient_that_is_a_tensor_is_differentiated_too():
+    x, v = leaf(2.0), leaf(3.0)
+    (x * x).backward(v, create_graph=True)
+    np.sum(x.grad).backward()
+    np.testing.assert_array_equal(v.grad, [4.0])
+
+
+def test_inputs_that_need_no_gradient_have_their_rules_left_out():
+    calls = []
+
+    @tg.primitive
+    def product(a, b):
+        return a * b
+
+    product.derivative(
+        lambda g, y, a, b: calls.append("a") or g * b, lambda g, y, a, b: calls.append("b") or g * a
+    )
+    x = leaf(1.0, 2.0)
+    product(tg.Tensor([5.0, 6.0]), x).backward(np.ones(2))
+    assert calls == ["b"]
+    calls.clear()
+    tg.grad(lambda a, b: np.sum(product(a, b)), argnums=0)(x.data, x.data)
+    assert calls == ["a"]
+
+
+def test_nothing_is_recorded_in_no_grad_not_even_after_an_error():
+    x = leaf(1.0)
+    with tg.no_grad():
+        assert not (x * 2).requires_grad
+    with pytest.raises(ZeroDivisionError), tg.no_grad():
+        1 / 0  # noqa: B018
+    assert (x * 2).requires_grad
+
+    @tg.no_grad()
+    def off(x):
+        with tg.no_grad():
+            pass
+        return x * 2
+
+    assert not off(x).requires_grad
+
+
+def test_detach_item_and_numpy_leave_the_tape():
+    x = leaf(1.5)
+    y = x * 2
+    assert not y.detach().requires_grad
+    assert y.item() == 3.0
+    assert type(y.item()) is float
+    assert type(y.numpy()) is np.ndarray
+    with pytest.raises(ValueError, match="read-only"):
+        y.numpy()[0] = 7
+    z = y.detach()
+    z.data[0] = 7
+    assert y.item() == 3.0
+
+
+def test_the_callers_own_array_is_not_shared():
+    mine = np.array([1.0, 2.0])
+    x = tg.Tensor(mine, requires_grad=True)
+    y = np.sum(x * x)
+    mine[:] = 99
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2.0, 4.0])
+
+
+def test_an_index_is_the_tapes_own():
+    x, index = leaf(1.0, 2.0, 3.0), np.array([0, 0])
+    y = np.sum(x[index])
+    index[:] = 2
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: setattr(x, "data", x.data * 2),
+        lambda x: setattr(x, "data", np.zeros(2)),
+        lambda x: exec("x.data -= 0.1"),
+        lambda x: exec("x.data *= 2", {"x": x}),
+        lambda x: tg.optim.SGD([x], lr=0.1).step(),
+    ],
+)
+def test_a_change_between_forward_and_backward_is_noticed(change):
+    x = leaf(1.0, 2.0, name="x")
+    x.grad = np.ones(2)
+    y = np.sum(x * x)
+    change(x)
+    with pytest.raises(RuntimeError, match=r"data of x was changed after np\.multiply"):
+        y.backward()
+    np.testing.assert_array_equal(x.grad, [1.0, 1.0])
+    x.zero_grad()
+    np.sum(x * x).backward()
+    np.testing.assert_array_equal(x.grad, 2 * x.data)
+
+
+def test_results_cannot_be_changed_under_the_tape():
+    x = leaf(1.0, 2.0)
+    y = np.exp(x)
+    with pytest.raises(ValueError, match="read-only"):
+        y.data[0] = 5
+    with pytest.raises(ValueError, match="read-only"):
+        y.data *= 2
+    with pytest.raises(RuntimeError, match=r"result of np\.exp.*detach"):
+        y.data = np.ones(2)
+    y.backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad, np.exp([1.0, 2.0]))
+
+
+def test_data_keeps_shape_and_dtype():
+    w = tg.Tensor(np.float32([1.0, 2.0]), requires_grad=True, name="w")
+    w.data = [3.0, 4.0]
+    assert w.dtype == np.float32
+    with pytest.raises(ValueError, match=r"data of w has shape \(2,\).*\(3,\)"):
+        w.data = np.zeros(3)
+
+
+def test_stability_at_the_far_ends():
+    far = np.array([-1e4, -800.0, -50.0, 0.0, 50.0, 800.0, 1e4])
+    with np.errstate(all="raise"):
+        for f in (tg.sigmoid, tg.softplus, tg.tanh):
+            x = tg.Tensor(far, requires_grad=True)
+            y = f(x)
+            y.backward(np.linspace(0.5, 1.5, far.size))
+            assert np.isfinite(y.data).all()
+            assert np.isfinite(x.grad).all()
+        assert tg.sigmoid(np.array(-50.0)) == pytest.approx(math.exp(-50), rel=1e-14)
+        assert tg.softplus(np.array(-50.0)) == pytest.approx(math.exp(-50), rel=1e-14)
+        z = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, 3.0]])
+        for f in (tg.softmax, tg.log_softmax, tg.logsumexp):
+            x = tg.Tensor(z, requires_grad=True)
+            y = f(x)
+            y.backward(np.random.default_rng(0).uniform(0.5, 1.5, y.shape))
+            assert np.isfinite(y.data).all()
+            assert np.isfinite(x.grad).all()
+        np.testing.assert_allclose(tg.logsumexp(z), [1e4, -1e4 + np.log(3), 1e4 + np.log(2)])
+        value, gradient = tg.value_and_grad(tg.cross_entropy)(z, np.array([1, 0, 2]))
+        assert value == pytest.approx((2e4 + math.log(3) + 1e4 - 3 + math.log(2)) / 3)
+        assert np.isfinite(gradient).all()
+        value = tg.binary_cross_entropy(np.array([1e4, -1e4, 1e4]), np.array([1.0, 0.0, 0.0]))
+        assert value == pytest.approx(1e4 / 3)
+        gradient = tg.grad(tg.binary_cross_entropy)(far, (far > 0).astype(float))
+        assert np.isfinite(gradient).all()
+
+
+def test_logsumexp_of_nothing_but_minus_infinity():
+    assert tg.logsumexp(np.full(3, -np.inf)) == -np.inf
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([1, 2], "dtype int64.*dtype=float"),
+        (3, "int64"),
+        ([True], "bool"),
+        ([1j], "complex128"),
+        (np.array([1.0, None]), "must hold numbers"),
+        (["a"], "must hold numbers"),
+    ],
+)
+def test_only_floating_point_data_can_need_a_gradient(data, message):
+    with pytest.raises(TypeError, match=f"tensor 'w'.*{message}"):
+        tg.Tensor(data, requires_grad=True, name="w")
+
+
+def test_ragged_data_and_late_requires_grad_are_refused():
+    with pytest.raises(ValueError, match="cannot make a Tensor"):
+        tg.Tensor([[1.0], [2.0, 3.0]])
+    x = tg.Tensor([1, 2])
+    with pytest.raises(TypeError, match="floating-point"):
+        x.requires_grad = True
+    y = leaf(1.0) * 2
+    with pytest.raises(RuntimeError, match="only be set on inputs"):
+        y.requires_grad = False
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error", "message"),
+    [
+        (None, RuntimeError, r"single value.*\(3,\)"),
+        (np.ones(2), ValueError, r"gradient has shape \(2,\), the tensor has shape \(3,\)"),
+        (1.0, ValueError, r"shape \(\)"),
+        (np.ones((1, 3)), ValueError, r"\(1, 3\)"),
+        (np.ones(3) * 1j, TypeError, "complex128"),
+        (["a", "b", "c"], TypeError, "real numbers"),
+    ],
+)
+def test_seed_gradients_are_checked(gradient, error, message):
+    x = leaf(1.0, 2.0, 3.0)
+    y = x * 2
+    with pytest.raises(error, match=message):
+        y.backward(gradient)
+    assert x.grad is None
+    y.backward([1, 2, 3])
+    np.testing.assert_array_equal(x.grad, [2.0, 4.0, 6.0])
+
+
+def test_backward_of_something_that_needs_no_gradient():
+    for y in (tg.Tensor(1.0), tg.Tensor(1.0) * 2, leaf(1.0).detach()):
+        with pytest.raises(RuntimeError, match="needs no gradient"):
+            y.backward()
+    with tg.no_grad():
+        y = leaf(1.0) * 2
+    with pytest.raises(RuntimeError, match="no_grad"):
+        y.backward()
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (lambda x: x + np.ones(2), r"np.add of \(3,\) and \(2,\)"),
+        (lambda x: np.ones(2) * x, r"np.multiply of \(2,\) and \(3,\)"),
+        (lambda x: x @ np.ones((2, 2)), r"np.matmul of \(3,\) and \(2, 2\)"),
+        (lambda x: np.dot(np.ones((2, 2)), x), r"np.dot of \(2, 2\) and \(3,\)"),
+        (lambda x: np.where([True, False], x, 0.0), r"np.where of \(2,\) and \(3,\)"),
+        (lambda x: x.reshape(2, 2), r"np.reshape of \(3,\)"),
+        (lambda x: np.broadcast_to(x, (2, 2)), r"np.broadcast_to of \(3,\)"),
+        (lambda x: np.concatenate([x, np.ones((1, 1))]), r"tg.join of \(3,\) and \(1, 1\)"),
+        (lambda x: np.stack([x, np.ones(2)]), r"np.stack needs arrays of one shape"),
+        (lambda x: np.transpose(x, (1, 0)), r"np.transpose of \(3,\)"),
+        (lambda x: np.sum(x, axis=1), r"np.sum of \(3,\)"),
+        (lambda x: np.squeeze(x, axis=0), r"np.squeeze of \(3,\)"),
+        (lambda x: x[5], r"tg.getitem of \(3,\)"),
+        (lambda x: x[np.array([True, False])], r"tg.getitem of \(3,\)"),
+        (lambda x: x["a"], r"tg.getitem"),
+        (lambda x: tg.linear(x, np.ones((2, 2)), np.ones(2)), r"tg.linear.*n_in"),
+        (lambda x: tg.linear(x, np.ones((3, 2)), np.ones((1, 2))), r"b of shape \(1, 2\)"),
+        (lambda x: tg.mse(x, np.ones((3, 1))), r"\(3,\) and target of shape \(3, 1\)"),
+        (lambda x: tg.mse(x[:0], np.ones(0)), "empty batch"),
+        (lambda x: tg.binary_cross_entropy(x, np.ones(2)), r"shape \(3,\) and targets"),
+        (lambda x: tg.binary_cross_entropy(x[:0], np.ones(0)), "empty batch"),
+        (lambda x: tg.binary_cross_entropy(x, np.array([0, 1, 2.0])), "between 0 and 1"),
+        (lambda x: tg.binary_cross_entropy(x, np.array([0, 1, np.nan])), "between 0 and 1"),
+        (lambda x: tg.cross_entropy(x, [0]), r"one row for each sample.*\(3,\)"),
+        (lambda x: tg.cross_entropy(x[None], [3]), r"0\.\.2 for 3 classes, but labels\[0\] is 3"),
+        (lambda x: tg.cross_entropy(x[None], [-1]), r"labels\[0\] is -1"),
+        (lambda x: tg.cross_entropy(x[None], [0, 1]), r"shape \(1,\).*got \(2,\)"),
+        (lambda x: tg.cross_entropy(x[None], [[0]]), r"ravel"),
+        (lambda x: tg.cross_entropy(x[None], [[0, 1, 0]]), "one-hot"),
+        (lambda x: tg.cross_entropy(x[None], [0.5]), "labels must be integers.*0.5"),
+        (lambda x: tg.cross_entropy(x[None], [True]), "labels must be integers"),
+        (lambda x: tg.cross_entropy(x[None][:0], np.zeros(0, int)), "at least one of each"),
+        (lambda x: x + 1j, "np.add.*complex128"),
+        (lambda x: x + "a", "np.add"),
+        (lambda x: x * None, "np.multiply"),
+        (lambda x: x * np.array([1.0, None, 2.0]), "np.multiply"),
+        (lambda x: np.add(x, x, out=np.zeros(3)), r"np.add with out="),
+        (lambda x: np.sum(x, out=np.zeros(())), r"np.sum with out="),
+        (lambda x: np.zeros(3).__iadd__(x), r"np.add with out=.*a \+= b"),
+        (lambda x: np.sum(x, where=[True, False, True]), "where="),
+        (lambda x: np.add(x, x, where=[True, False, True]), "where="),
+        (lambda x: np.sum(x, initial=1.0), "initial="),
+        (lambda x: np.exp(x, dtype=np.float32), "dtype="),
+        (lambda x: np.reshape(x, (3, 1), order="F"), "order="),
+        (lambda x: np.sum(x, dtype=int), "np.sum.*int64"),
+        (lambda x: np.sum(a=x), "by position"),
+        (lambda x: np.add.reduce(x), r"np.add.reduce has no derivative rule"),
+        (lambda x: np.fft.fft(x), r"np.fft.fft has no derivative rule.*tg\.derivative"),
+        (lambda x: np.cumsum(x), r"np.cumsum has no derivative rule"),
+        (lambda x: np.sinh(x), r"np.sinh has no derivative rule"),
+        (lambda x: x.__setitem__(0, 1.0), r"np\.where.*np\.stack.*data\[index\]"),
+        (lambda x: x[x], "cannot be an index"),
+        (lambda x: math.exp(x[0]), "math.exp.*x.item"),
+        (lambda x: float(x[0]), "x.item"),
+        (lambda x: np.asarray(x), "x.numpy"),
+        (lambda x: np.array([x[0], x[1]]), "sequence|lose its gradient"),
+        (lambda x: tg.Tensor(x), "lose its gradient"),
+        (lambda x: x.cumsum(), r"no attribute 'cumsum'.*np\.cumsum"),
+        (lambda x: x.nonsense, "no attribute 'nonsense'"),
+        (lambda x: x.sum(0, None, None, True, 5), "takes axis, dtype, out, keepdims"),
+    ],
+)
+def test_bad_calls_say_what_and_where(operation, message):
+    x = leaf(1.0, 2.0, 3.0)
+    kinds = (ValueError, TypeError, IndexError, NotImplementedError, AttributeError)
+    with pytest.raises(kinds, match=rf"(?s){message}"):
+        operation(x)
+    np.testing.assert_array_equal(x.data, [1.0, 2.0, 3.0])
+
+
+def test_numpy_does_not_cut_the_tape_by_filling_an_array():
+    x, rows = leaf(1.0, 2.0), np.zeros((2, 2))
+    for fill in (lambda: rows.__setitem__(0, x), lambda: rows[0].__setitem__(0, x[0])):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            fill()
+        said = f"{caught.value} {caught.value.__cause__}"
+        assert "np.stack" in said
+    np.testing.assert_array_equal(rows, 0)
+
+
+def test_printing_reads_the_values():
+    x = leaf(1.0, 2.5, name="x")
+    assert repr(x) == "Tensor([1. , 2.5], requires_grad=True, name='x')"
+    assert repr(x * 2) == "Tensor([2., 5.], from np.multiply)"
+    assert repr(tg.Tensor(np.float32(2))) == "Tensor(2., dtype=float32)"
+    assert f"{np.sum(x):.3f}" == "3.500"
+    assert str(tg.Tape.of(x * 2)[1]) == "<entry np.multiply, shape (2,)>"
+
+
+def test_a_tensor_behaves_as_a_sequence_of_rows():
+    x = tg.Tensor(np.arange(6.0).reshape(3, 2), requires_grad=True)
+    assert len(x) == 3
+    total = sum(np.sum(row * (i + 1)) for i, row in enumerate(x))
+    total.backward()
+    np.testing.assert_array_equal(x.grad, [[1, 1], [2, 2], [3, 3]])
+    assert bool(tg.Tensor(1.0))
+    assert int(tg.Tensor(3.7)) == 3
+    assert x.argmax() == 5
+    np.testing.assert_array_equal(x.argmin(axis=0), [0, 0])
+
+
+@pytest.mark.parametrize("thing", [np.ones(2), 1.0, None, tg.Tensor(1.0), "text"])
+def test_a_tape_is_of_recorded_tensors(thing):
+    with pytest.raises(ValueError, match="nothing was recorded"):
+        tg.Tape.of(thing)
+
+
+def test_methods_are_numpys():
+    x = np.random.default_rng(0).normal(size=(2, 3, 1))
+    t = tg.Tensor(x, requires_grad=True)
+    for call in (
+        lambda x: x.sum(0),
+        lambda x: x.sum(axis=(0, 1), keepdims=True),
+        lambda x: x.mean(axis=-1),
+        lambda x: x.max(axis=1),
+        lambda x: x.min(),
+        lambda x: x.reshape(3, 2),
+        lambda x: x.reshape((6,)),
+        lambda x: x.reshape(-1),
+        lambda x: x.transpose(2, 0, 1),
+        lambda x: x.transpose((2, 0, 1)),
+        lambda x: x.transpose(),
+        lambda x: x.T,
+        lambda x: x.squeeze(),
+        lambda x: x.squeeze(-1),
+        lambda x: x.ravel(),
+        lambda x: x.copy(),
+        lambda x: x.dot(np.ones((1, 2))),
+        lambda x: +x - -x,
+        lambda x: abs(x),
+        lambda x: 2.0**x,
+    ):
+        np.testing.assert_array_equal(call(t).data, call(x), strict=True)
+        assert call(t).requires_grad

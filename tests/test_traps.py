@@ -1,0 +1,356 @@
+"""The mistakes that well-known engines made, each with the test that catches it."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from numeric import check_first_order, check_second_order
+
+import tinygrad_edu as tg
+
+# 1. A checker that checks nothing.
+
+
+@pytest.mark.parametrize("at", [0, 7, 11])
+def test_the_tests_own_checker_sees_one_wrong_entry(at):
+    @tg.primitive
+    def cube(x):
+        return x**3
+
+    wrong = np.ones(12)
+    wrong[at] = 1 + 1e-4
+    cube.derivative(lambda g, y, x: g * 3 * x**2 * wrong)
+    x = np.linspace(0.5, 1.5, 12)
+    with pytest.raises(AssertionError):
+        check_first_order(cube, [x])
+    wrong[at] = 1
+    check_first_order(cube, [x])
+
+
+def test_the_tests_own_checker_sees_a_rule_that_is_right_once_only():
+    @tg.primitive
+    def cube(x):
+        return x**3
+
+    def rule(g, y, x):
+        cut = x.numpy() if isinstance(x, tg.Tensor) else x
+        return g * 3 * ((1 - 1e-4) * x**2 + 1e-4 * cut**2)
+
+    cube.derivative(rule)
+    x = np.linspace(0.5, 1.5, 12)
+    check_first_order(cube, [x])
+    with pytest.raises(AssertionError):
+        check_second_order(cube, [x])
+
+
+def test_the_tests_own_checker_sees_an_error_of_one_in_a_hundred_thousand():
+    @tg.primitive
+    def square(x):
+        return x * x
+
+    square.derivative(lambda g, y, x: g * 2 * x * (1 + 1e-5))
+    with pytest.raises(AssertionError):
+        check_first_order(square, [np.linspace(0.5, 1.5, 12)])
+
+
+# 2. Walking paths instead of nodes.
+
+
+def test_sixty_doublings_are_exact_and_end_at_all():
+    # There are 2**60 paths: an engine that walks them does not come back.
+    x = tg.Tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(60):
+        y = y + y
+    y.backward()
+    assert x.grad == 2.0**60
+
+
+# 3. Shared nodes overwritten or marked wrongly.
+
+
+def test_shared_nodes_add_up():
+    x = tg.Tensor([2.0, -3.0], requires_grad=True)
+    square = x * x
+    diamond = square * 3 + square * x + np.exp(square * 0.1)
+    diamond.backward(np.array([1.0, 2.0]))
+    v = x.data
+    expected = np.array([1.0, 2.0]) * (6 * v + 3 * v**2 + 0.2 * v * np.exp(0.1 * v * v))
+    np.testing.assert_allclose(x.grad, expected, rtol=1e-14)
+
+
+def test_the_same_tensor_three_times_in_one_operation():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    np.concatenate([x, x, x]).backward(np.array([1.0, 2.0, 10.0, 20.0, 100.0, 200.0]))
+    np.testing.assert_array_equal(x.grad, [111.0, 222.0])
+
+
+# 4. Recursion.
+
+
+def chain(length):
+    x = tg.Tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(length):
+        y = y + 1.0
+    return x, y
+
+
+@pytest.mark.parametrize("length", [20_000, 1_000_000])
+def test_long_chains_forward_backward_and_freed_at_the_default_recursion_limit(length):
+    x, y = chain(length)
+    assert y.item() == length + 1
+    y.backward()
+    assert x.grad == 1.0
+    _, y = chain(length)
+    del y  # Freed without a backward pass, which would have taken the chain apart.
+
+
+def test_graphs_that_nobody_holds_are_freed_without_the_garbage_collector():
+    def graph():
+        x = tg.Tensor(np.zeros(500_000), requires_grad=True)
+        return np.sum(np.exp(x) * x)
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    gc.disable()
+    try:
+        for _ in range(5):
+            graph()
+        before = peak()
+        for i in range(60):
+            y = graph()
+            if i % 2:
+                y.backward()
+        # 60 graphs of three arrays of 4 MB are 720 MB.
+        assert peak() - before < 30_000
+    finally:
+        gc.enable()
+
+
+# 5. Parents in a set.
+
+
+def test_the_same_bits_in_every_process():
+    program = (
+        "import numpy as np, tinygrad_edu as tg\n"
+        "X, y = tg.data.spiral(rng=0)\n"
+        "net = tg.nn.MLP((2, 20, 20, 3), 'tanh', rng=0)\n"
+        "h = [net(X) * (i + 0.1) for i in range(5)]\n"
+        "tg.cross_entropy(h[0] + h[3] * h[1] - h[2] / 3 + h[4], y).backward()\n"
+        "print([p.grad.tobytes().hex() for p in net.parameters()])\n"
+    )
+    outputs = set()
+    for seed in "0123":
+        environment = {"PYTHONHASHSEED": seed, "OPENBLAS_NUM_THREADS": "1"}
+        run = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+        )
+        outputs.add(run.stdout)
+    assert len(outputs) == 1
+    assert len(outputs.pop()) > 1000
+
+
+# 6. Broadcast handling forgotten in one rule, or any shape silently repaired.
+
+SHAPES = [
+    (),
+    (1,),
+    (3,),
+    (1, 3),
+    (2, 1),
+    (2, 3),
+    (1, 1),
+    (4, 1, 3),
+    (4, 2, 1),
+    (0,),
+    (0, 3),
+    (2, 0),
+]
+
+
+@pytest.mark.parametrize(
+    "op", [np.add, np.subtract, np.multiply, np.divide, np.power, np.maximum, np.minimum]
+)
+def test_every_pair_of_shapes_that_broadcasts(op):
+    rng = np.random.default_rng(0)
+    seen = 0
+    for a_shape in SHAPES:
+        for b_shape in SHAPES:
+            try:
+                np.broadcast_shapes(a_shape, b_shape)
+            except ValueError:
+                a, b = tg.Tensor(np.ones(a_shape), True), np.ones(b_shape)
+                with pytest.raises(ValueError, match=f"np.{op.__name__} of .* and .*"):
+                    op(a, b)
+                continue
+            check_first_order(op, [rng.uniform(1, 2, a_shape), rng.uniform(2.1, 3, b_shape)])
+            seen += 1
+    assert seen > 60
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            lambda g, y, x: np.outer(g, x),
+            r"returned shape \(3, 3\), but the input has shape \(3,\)",
+        ),
+        (lambda g, y, x: g.sum(), r"returned shape \(\)"),
+        (lambda g, y, x: g[:2], r"returned shape \(2,\)"),
+        (lambda g, y, x: None, "dtype object"),
+        (lambda g, y, x: g > 0, "dtype bool"),
+        (lambda g, y, x: g * 1j, "dtype complex128"),
+    ],
+)
+@pytest.mark.parametrize("core_axes", [None, 0, 2])
+def test_a_wrong_shape_from_a_rule_is_an_error_that_names_the_operation(rule, message, core_axes):
+    @tg.primitive
+    def twist(x):
+        return x * 1.0
+
+    twist.derivative(rule, core_axes=core_axes)
+    x = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    if core_axes == 2 and message.endswith(r"\(3,\)"):
+        pytest.skip("for products of matrices a stack of such gradients is summed")
+    with pytest.raises(ValueError, match=rf"(?s)rule of twist for its input 0 .*{message}"):
+        twist(x).backward(np.ones(3))
+    assert x.grad is None
+
+
+# 7. In-place work on a gradient that is not owned (see also test_rules.py).
+
+
+def test_add_hands_out_gradients_of_their_own():
+    a, b = (tg.Tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    seed = np.array([3.0, 4.0])
+    (a + b).backward(seed)
+    a.grad[0] = 99
+    np.testing.assert_array_equal(b.grad, [3.0, 4.0])
+    np.testing.assert_array_equal(seed, [3.0, 4.0])
+
+
+def test_a_second_backward_does_not_change_the_array_of_the_first():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    (x * x).backward(np.array([1.0, 1.0]))
+    first = x.grad
+    (x * x).backward(np.array([1.0, 1.0]))
+    np.testing.assert_array_equal(first, [2.0, 4.0])
+    np.testing.assert_array_equal(x.grad, [4.0, 8.0])
+
+
+# 8. Vacuous tests: the weights of tests/numeric.py are random and of both signs, and a softmax,
+# whose outputs add up to 1, shows why.
+
+
+def test_a_sum_of_a_softmax_says_nothing_about_its_rule():
+    x = np.array([0.3, -1.0, 2.0])
+    np.testing.assert_allclose(tg.grad(lambda x: np.sum(tg.softmax(x)))(x), 0, atol=1e-16)
+    weights = np.array([1.0, -2.0, 0.5])
+    assert np.abs(tg.grad(lambda x: np.sum(weights * tg.softmax(x)))(x)).min() > 1e-3
+
+
+# 9. Two wrongs that cancel: each rule is checked alone in test_rules.py; here one against the
+# other, composed and fused.
+
+
+def test_cross_entropy_is_log_softmax_and_a_pick():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(5, 3)), rng.integers(0, 3, 5)
+    fused = tg.grad(lambda z: tg.cross_entropy(z, labels))(logits)
+    pick = tg.grad(lambda z: -np.mean(tg.log_softmax(z)[range(5), labels]))(logits)
+    logs = tg.grad(lambda z: -np.mean(np.log(tg.softmax(z))[range(5), labels]))(logits)
+    np.testing.assert_allclose(fused, pick, rtol=1e-13, atol=1e-16)
+    np.testing.assert_allclose(fused, logs, rtol=1e-12, atol=1e-15)
+
+
+# 10. A shipped operation without a test: test_rules.py walks the book.
+
+# 11. Undeclared conventions at kinks.
+
+
+@pytest.mark.parametrize(
+    ("f", "point", "slope"),
+    [
+        (tg.relu, 0.0, 0.0),
+        (lambda x: tg.relu(x, at_zero=0.5), 0.0, 0.5),
+        (lambda x: tg.relu(x, at_zero=1.0), 0.0, 1.0),
+        (lambda x: tg.leaky_relu(x, slope=0.1), 0.0, 0.1),
+        (np.abs, 0.0, 0.0),
+        (abs, 0.0, 0.0),
+        (lambda x: np.maximum(0, x), 0.0, 0.0),
+        (lambda x: np.maximum(x, 0), 0.0, 1.0),
+        (lambda x: np.minimum(0, x), 0.0, 0.0),
+        (lambda x: np.minimum(x, 0), 0.0, 1.0),
+        (lambda x: np.maximum(x, x), 0.7, 1.0),
+        (lambda x: np.minimum(x, x), 0.7, 1.0),
+        (lambda x: np.where(x > 0, x, 0.0), 0.0, 0.0),
+        (lambda x: x**0, 0.0, 0.0),
+        (lambda x: x**0.0, 2.0, 0.0),
+        (lambda x: 0.0**x, 2.0, 0.0),
+    ],
+)
+def test_derivatives_at_kinks_are_the_declared_ones(f, point, slope):
+    assert tg.grad(f)(point) == slope
+
+
+def test_equal_extremes_share_the_gradient():
+    x = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
+    np.testing.assert_array_equal(tg.grad(np.max)(x), [[0, 0.5, 0.5], [0, 0, 0]])
+    rows = tg.grad(lambda x: np.sum(np.min(x, axis=1) * np.array([1.0, 3.0])))(x)
+    np.testing.assert_array_equal(rows, [[1, 0, 0], [1, 1, 1]])
+
+
+# 12. Import drag: test_import.py.
+
+# Threads: the recording mode is each thread's own.
+
+
+def test_threads_do_not_disturb_each_other():
+    def gradients(seed):
+        rng = np.random.default_rng(seed)
+        net = tg.nn.MLP((3, 16, 16, 2), "tanh", rng=seed)
+        X, y = rng.normal(size=(20, 3)), rng.integers(0, 2, 20)
+        for _ in range(20):
+            with tg.no_grad():
+                net(X)
+            net.zero_grad()
+            tg.cross_entropy(net(X), y).backward()
+        return [p.grad for p in net.parameters()]
+
+    results: dict[int, list[np.ndarray]] = {}
+    threads = [
+        threading.Thread(target=lambda s=s: results.__setitem__(s, gradients(s))) for s in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in range(8):
+        for a, b in zip(results[seed], gradients(seed), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_no_grad_holds_in_its_own_thread_only():
+    inside = threading.Event()
+    done = threading.Event()
+
+    def other():
+        with tg.no_grad():
+            inside.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    inside.wait(10)
+    x = tg.Tensor(1.0, requires_grad=True)
+    assert (x * x).requires_grad
+    done.set()
+    thread.join()
