@@ -32,10 +32,10 @@ class Tied(nn.Module):
         self.encoder = nn.Linear(3, 3, rng=0)
         self.decoder = self.encoder
         self.head = nn.Linear(3, 2, rng=1)
-        self.note, self.frozen = "not a parameter", tg.Tensor(np.arange(3.0))
+        self.note, self.shift = "not a parameter", tg.Tensor(np.arange(3.0))
 
     def forward(self, x):
-        return self.head(self.decoder(self.encoder(x)))
+        return self.head(self.decoder(self.encoder(x)) + self.shift)
 
 
 def with_biases(net, seed=5):
@@ -69,7 +69,7 @@ def test_a_shared_parameter_counts_once():
     encoder, head = net.encoder, net.head
     own = net.parameters()
     assert [id(p) for p in own] == [id(p) for p in (encoder.W, encoder.b, head.W, head.b)]
-    names = [name for name, _ in net.named_parameters()]
+    names = [name for name, p in net.named_parameters() if p.requires_grad]
     assert names == ["encoder.W", "encoder.b", "decoder.W", "decoder.b", "head.W", "head.b"]
     assert str(net).splitlines()[-1].split() == ["total", str(12 + 8)]
 
@@ -83,16 +83,29 @@ def test_a_shared_parameter_gets_the_gradient_of_both_uses():
     np.testing.assert_allclose(net.encoder.W.grad, expected, rtol=1e-12)
 
 
-def test_modules_in_lists_tuples_and_attributes_are_found():
+def test_parameters_are_found_in_lists_tuples_dicts_and_modules():
     class Nest(nn.Module):
         def __init__(self):
-            self.scale = tg.Tensor(2.0, requires_grad=True, name="scale")
-            self.branches = (nn.Linear(2, 1, rng=0), [nn.Linear(1, 1)], nn.Sequential(Tied()))
+            self.scale = tg.Tensor(2.0, requires_grad=True)
+            self.weights = [tg.Tensor(1.0, requires_grad=True), "text", 3.0]
+            self.branches = (nn.Linear(2, 1, rng=0), [nn.Linear(1, 1, rng=0)])
+            self.heads = {"a": nn.Linear(1, 2, rng=0), "b": nn.Sequential(Tied())}
 
-    names = [name for name, _ in Nest().named_parameters()]
-    assert names[:3] == ["scale", "branches.0.W", "branches.0.b"]
-    assert names[3] == "branches.2.layers.0.encoder.W"
-    assert len(names) == 9
+    names = [name for name, p in Nest().named_parameters() if p.requires_grad]
+    tied = [f"heads.b.layers.0.{layer}" for layer in ("encoder", "decoder", "head")]
+    layers = ["branches.0", "branches.1.0", "heads.a", *tied]
+    assert names == ["scale", "weights.0", *(f"{layer}.{p}" for layer in layers for p in "Wb")]
+    assert len(Nest().parameters()) == len(names) - 2
+
+
+def test_a_tensor_that_needs_no_gradient_is_state_and_no_parameter():
+    net, x = Tied(), np.random.default_rng(0).standard_normal((4, 3))
+    assert not any(p is net.shift for p in net.parameters())
+    state, out = net.state_dict(), net(x).data
+    np.testing.assert_array_equal(state["shift"], net.shift.data)
+    net.load_state_dict({**state, "shift": state["shift"] + 1})
+    moved = net(x).data - out
+    np.testing.assert_allclose(moved, [net.head.W.data.sum(axis=0)] * 4, rtol=1e-12)
 
 
 def test_a_module_without_forward_says_so():
@@ -178,6 +191,13 @@ def test_init_may_be_a_function_of_rng_and_shape():
     np.testing.assert_array_equal(net.layers[2].W.data, rng.uniform(-1, 1, (3, 4)))
 
 
+@pytest.mark.parametrize(("init", "variance"), [("he", 2 / 3), ("glorot", 2 / 7), (0.2, 0.04)])
+def test_weights_are_scaled_standard_normal_draws(init, variance):
+    W = nn.Linear(3, 4, init, rng=2).W.data
+    draws = np.random.default_rng(2).standard_normal((3, 4))
+    np.testing.assert_allclose(W, draws * variance**0.5, rtol=1e-15)
+
+
 def test_an_array_that_init_returns_is_copied():
     mine = np.array([[1.0, 2.0]])
     layer = nn.Linear(1, 2, init=lambda rng, shape: mine)
@@ -250,7 +270,11 @@ def spoiled(**change):
         (spoiled(layers_2_b=np.ones((4, 1))), ValueError, [r"layers\.2\.b", r"\(4,\)", r"\(4, 1"]),
         (spoiled(layers_2_b=np.array(list("abcd"))), ValueError, [r"layers\.2\.b", "dtype <U1"]),
         (spoiled(layers_2_b=np.ones(4) * 1j), ValueError, [r"layers\.2\.b", "complex128"]),
-        (spoiled(layers_4_b=np.ones(4)), KeyError, [r"unknown \['layers\.4\.b'\]", r"layers\.0\.W"]),
+        (
+            spoiled(layers_4_b=np.ones(4)),
+            KeyError,
+            [r"unknown \['layers\.4\.b'\]", r"layers\.0\.W"],
+        ),
         (dict(list(spoiled().items())[:-1]), KeyError, [r"lacks \['layers\.2\.b'\]"]),
         ({}, KeyError, [r"lacks .*layers\.0\.W.*layers\.2\.b"]),
     ],

@@ -245,8 +245,9 @@ def test_the_result_of_an_operation_is_no_parameter():
         optim.SGD([2 * w], lr=0.1)
 
 
-def test_a_single_tensor_in_place_of_a_list_is_refused():
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_a_single_tensor_in_place_of_a_list_is_refused(shape):
     # Its rows need a gradient as well, but a step would change nothing.
-    W = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-    with pytest.raises((TypeError, ValueError), match="params"):
+    W = tg.Tensor(np.random.default_rng(0).random(shape), requires_grad=True)
+    with pytest.raises(TypeError, match=r"list of Tensors.*\[w\]"):
         optim.SGD(W, lr=0.1)

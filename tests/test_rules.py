@@ -128,7 +128,8 @@ def test_python_numbers_do_not_widen_float32():
     assert y.dtype == np.float32
 
 
-@pytest.mark.parametrize("function", CONSTANTS, ids=lambda f: f.__name__)
+# What np.empty_like holds is anybody's guess.
+@pytest.mark.parametrize("function", CONSTANTS - {np.empty_like}, ids=lambda f: f.__name__)
 def test_constant_functions_give_plain_arrays(function):
     x = np.array([[0.3, -1.2], [2.0, 0.0]])
     t = tg.Tensor(x, requires_grad=True)

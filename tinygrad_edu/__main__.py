@@ -31,11 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(steps: int, out: Path) -> int:
     from tinygrad_edu import demo
 
-    if out.exists() and not out.is_dir():
-        print(f"--out {out} is a file; name a folder", file=sys.stderr)
-        return 2
     draws = importlib.util.find_spec("matplotlib") is not None
-    trainers = demo.run(steps, out if draws else None)
+    try:
+        trainers = demo.run(steps, out if draws else None)
+    except OSError as error:
+        print(f"the pictures cannot be written to --out {out}: {error}", file=sys.stderr)
+        return 2
     if not draws:
         print('\nNo pictures without matplotlib: pip install "tinygrad-edu[plot]"', file=sys.stderr)
     return 130 if any(t.history.interrupted for t in trainers.values()) else 0

@@ -67,6 +67,8 @@ def run(steps: int = 10_000, out: Path | None = None, progress: bool = True) -> 
     """Trains both nets side by side, prints the comparison and writes the pictures to `out`."""
     from tqdm.auto import tqdm
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     X, y, trainers = make_trainers()
     print(f"Two nets of 2-50-50-3 units, sigmoid and relu, {steps:,} steps of gradient descent.\n")
     print(f"{'step':>6}  {'sigmoid':>9} {'notebook':>9}  {'relu':>9} {'notebook':>9}")
@@ -90,7 +92,7 @@ def run(steps: int = 10_000, out: Path | None = None, progress: bool = True) -> 
     scores = {name: trainer.score(X, y) for name, trainer in trainers.items()}
     print("\ntraining accuracy: " + ", ".join(f"{n} {score:.2f}" for n, score in scores.items()))
     print_gradient_check(X, y, trainers)
-    if out is not None:
+    if out is not None and all(len(trainer.history) for trainer in trainers.values()):
         draw(out, X, y, trainers, magnitudes)
     return trainers
 
@@ -209,7 +211,6 @@ def draw(
         pictures[f"regions_{name}"] = plot.decision_regions(
             trainer.predict, X, y, title=f"{name} net, accuracy {trainer.score(X, y):.2f}"
         )
-    out.mkdir(parents=True, exist_ok=True)
     for name, ax in pictures.items():
-        ax.figure.savefig(out / f"{name}.png", dpi=120)
+        plot.save(ax, out / f"{name}.png")
     print(f"\n{len(pictures)} pictures are in {out}{'' if str(out).endswith('/') else '/'}")

@@ -1,8 +1,8 @@
 """Nets: modules that hold parameters, and the multilayer perceptron.
 
 A module is any object with a `forward`; its parameters are the Tensors with `requires_grad=True`
-among its attributes, and those of the modules among its attributes, in the order in which they
-were set.
+among its attributes, and those of the modules among its attributes, also in lists, tuples and
+dicts: first a module's own, then those within, each in the order in which they were set.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, random_generator
+from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tensor import Tensor, plain
 
 __all__ = [
@@ -59,26 +60,26 @@ class Module:
     def __call__(self, x: Any) -> Any:
         return self.forward(x)
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """The parameters with the path of attributes that leads to each, such as `layers.0.W`."""
-        for path, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Tensor) and value.requires_grad:
-                    yield f"{path}.{name}" if path else name, value
-
-    def named_modules(self, path: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all within it, each with the path that leads to it."""
+    def named_modules(
+        self, path: str = "", above: tuple[Module, ...] = ()
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all within it, each with the path of attributes that leads to it."""
         yield path, self
-        for name, value in vars(self).items():
-            inner = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
-            for i, module in inner:
-                if isinstance(module, Module):
-                    step = name if i is None else f"{name}.{i}"
-                    yield from module.named_modules(f"{path}.{step}" if path else step)
+        for name, value in _members(vars(self), f"{path}." if path else ""):
+            # A module may know the one that it is part of; the way does not lead back up.
+            if isinstance(value, Module) and value is not self and value not in above:
+                yield from value.named_modules(name, (*above, self))
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """The Tensors of this module and all within it, each with its path: `layers.0.W`."""
+        for path, module in self.named_modules():
+            for name, value in _members(vars(module), f"{path}." if path else ""):
+                if isinstance(value, Tensor):
+                    yield name, value
 
     def parameters(self) -> list[Tensor]:
-        """All parameters in order, each once."""
-        return list({id(p): p for _, p in self.named_parameters()}.values())
+        """All Tensors that need a gradient, in order, each once."""
+        return list({id(p): p for _, p in self.named_parameters() if p.requires_grad}.values())
 
     def zero_grad(self) -> None:
         """Forgets the gradients of all parameters."""
@@ -86,24 +87,29 @@ class Module:
             parameter.zero_grad()
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """A copy of all parameters as plain arrays, by name."""
+        """A copy of all Tensors as plain arrays, by path; also of those that need no gradient."""
         return {name: np.array(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Sets all parameters from arrays by name: all of them, or none if anything is wrong.
+        """Sets all Tensors from arrays by path: all of them, or none if anything is wrong.
 
         Raises:
-            KeyError: a parameter is missing, or the net has none of that name.
+            KeyError: a Tensor is missing, or the net has none of that name.
             ValueError: an array of another shape, or one that holds no real numbers.
         """
         own = dict(self.named_parameters())
         for problem, keys in (("lacks", own.keys() - state), ("has unknown", state.keys() - own)):
             if keys:
                 raise KeyError(
-                    f"the state {problem} {sorted(keys)}; the parameters of this "
-                    f"{type(self).__name__} are {list(own)}"
+                    f"the state {problem} {sorted(keys)}; this {type(self).__name__} has "
+                    f"{list(own)}"
                 )
-        arrays = {name: np.asarray(plain(state[name])) for name in own}
+        arrays = {}
+        for name in own:
+            try:
+                arrays[name] = np.asarray(plain(state[name]))
+            except ValueError as error:
+                raise ValueError(f"{name} cannot be made an array: {error}") from error
         for name, array in arrays.items():
             if array.shape != own[name].shape:
                 raise ValueError(
@@ -118,9 +124,9 @@ class Module:
     def __repr__(self) -> str:
         rows = [("layer", "type", "shape", "parameters")]
         for path, module in self.named_modules():
-            own = [p for p in vars(module).values() if isinstance(p, Tensor) and p.requires_grad]
-            nested = any(isinstance(v, (list, tuple, Module)) for v in vars(module).values())
-            if own or not nested:
+            members = [value for _, value in _members(vars(module), "")]
+            own = [p for p in members if isinstance(p, Tensor) and p.requires_grad]
+            if own or not any(isinstance(value, Module) for value in members):
                 shapes = " ".join(str(p.shape) for p in own)
                 count = f"{sum(p.size for p in own):,}" if own else ""
                 rows.append((path, module._label(), shapes, count))
@@ -131,6 +137,17 @@ class Module:
 
     def _label(self) -> str:
         return type(self).__name__
+
+
+def _members(attributes: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """The Tensors and modules among the attributes, also in lists, tuples and dicts of them."""
+    for name, value in attributes.items():
+        if isinstance(value, (Tensor, Module)):
+            yield f"{path}{name}", value
+        elif isinstance(value, (list, tuple)):
+            yield from _members(dict(enumerate(value)), f"{path}{name}.")
+        elif isinstance(value, dict):
+            yield from _members(value, f"{path}{name}.")
 
 
 class Linear(Module):
@@ -176,8 +193,8 @@ def _initial(init: Init, rng: Any, shape: tuple[int, int]) -> Any:
         return init(rng, shape)
     n_in, n_out = shape
     scales = {"he": math.sqrt(2 / n_in), "glorot": math.sqrt(2 / (n_in + n_out))}
-    scale = scales.get(init, init) if isinstance(init, str) else init
-    if isinstance(scale, str) or not scale >= 0 or math.isinf(scale):
+    scale = scales.get(init) if isinstance(init, str) else init
+    if not isinstance(scale, (int, float, np.number)) or not 0 <= scale < math.inf:
         raise ValueError(
             f"init must be one of {sorted(scales)}, a standard deviation or a function "
             f"(rng, shape) -> array, got {init!r}"
@@ -314,14 +331,16 @@ class MLP(Sequential):
         rng: Rng = None,
         dtype: Any = np.float64,
     ):
-        sizes = tuple(sizes)
-        if len(sizes) < 2:
-            raise ValueError(f"sizes needs an input and an output size at least, got {sizes}")
-        if isinstance(activation, str) and activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
-        make = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        if not isinstance(sizes, (Sequence, np.ndarray)) or len(sizes) < 2:
+            raise ValueError(f"sizes must be two numbers or more, as (2, 50, 3); got {sizes!r}")
+        make = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
+        if not callable(make) or isinstance(make, (Module, np.ufunc, Primitive)):
+            raise ValueError(
+                f"activation must be one of {sorted(ACTIVATIONS)} or a function without arguments "
+                f"that makes a module, got {activation!r}"
+            )
         if init is None:
-            init = "he" if activation in ("relu", "leaky_relu") else "glorot"
+            init = "he" if isinstance(make(), (ReLU, LeakyReLU)) else "glorot"
         rng = random_generator(rng)
         super().__init__()
         for number, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1):
@@ -329,7 +348,7 @@ class MLP(Sequential):
             layer.W.name, layer.b.name = f"W{number}", f"b{number}"
             self.layers += [layer, make()]
         self.layers.pop()
-        self.sizes = sizes
+        self.sizes = tuple(sizes)
 
     def _label(self) -> str:
         return f"MLP {'-'.join(map(str, self.sizes))}"

@@ -30,13 +30,16 @@ class Optimizer:
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float):
+        if isinstance(params, Tensor):
+            raise TypeError("params must be a list of Tensors, got a single one: write [w]")
         self.params = list(params)
         if not self.params:
             raise ValueError("no parameters to optimise: pass model.parameters()")
         for i, p in enumerate(self.params):
-            if not isinstance(p, Tensor) or not p.requires_grad:
+            if not isinstance(p, Tensor) or not p.is_leaf or not p.requires_grad:
                 raise TypeError(
-                    f"params[{i}] must be a Tensor with requires_grad=True, got {p!r:.60}"
+                    f"params[{i}] must be a Tensor with requires_grad=True that no operation made, "
+                    f"got {p!r:.60}"
                 )
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError("the same Tensor stands among the parameters more than once")
@@ -60,8 +63,9 @@ class Optimizer:
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
         for i, p in enumerate(self.params):
-            if p.grad is not None:
-                self.update(i, p, plain(p.grad))
+            g = p.grad
+            if g is not None:
+                self.update(i, p, plain(g))
 
     def update(self, i: int, p: Tensor, g: np.ndarray) -> None:
         """The update of parameter number `i`; to be defined by subclasses."""
@@ -121,8 +125,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ):
         super().__init__(params, lr)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must be at least 0 and below 1, got {betas!r}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers from 0 to below 1, got {betas!r}")
         self.betas = betas
         self.eps = _positive("eps", eps)
 
@@ -138,7 +142,6 @@ class Adam(Optimizer):
 
 
 def _positive(what: str, value: Any) -> float:
-    number = float(value)
-    if not number > 0 or math.isinf(number):
+    if not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
         raise ValueError(f"{what} must be a number above 0, got {value!r}")
-    return number
+    return float(value)

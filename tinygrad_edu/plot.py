@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.calculus import neural
 
-if TYPE_CHECKING:
-    from tinygrad_edu.trainer import History
-
-__all__ = ["curves", "decision_regions", "losses", "nonlinearities", "scatter"]
+__all__ = ["curves", "decision_regions", "losses", "nonlinearities", "save", "scatter"]
 
 # Dark to light, so that they differ without colour too (Okabe and Ito's palette).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -56,11 +53,11 @@ def curves(
     return ax
 
 
-def losses(history: History, ax: Any = None) -> Any:
-    """Draws the loss of every step, and of the validation data, and returns the axes."""
+def losses(history: Any, ax: Any = None) -> Any:
+    """Draws a `History`: the loss of every step and of the validation data; returns the axes."""
     ax = curves({"training": history.loss}, ax, "Loss", "loss")
     if history.validation_loss:
-        steps = np.array(history.epoch_ends[-len(history.validation_loss) :]) - 1
+        steps = np.array(history.validation_steps) - 1
         ax.plot(steps, history.validation_loss, "--", color=COLOURS[1], label="validation")
         ax.legend(frameon=False)
     return ax
@@ -98,14 +95,21 @@ def decision_regions(
     low, high = X.min(axis=0) - margin, X.max(axis=0) + margin
     across, up = (np.linspace(low[i], high[i], steps) for i in range(2))
     grid = np.column_stack([part.ravel() for part in np.meshgrid(across, up)])
-    classes = np.unique(y)
-    regions = np.searchsorted(classes, predict(grid)).reshape(steps, steps)
+    predicted = predict(grid)
+    classes = np.union1d(y, predicted)
+    regions = np.searchsorted(classes, predicted).reshape(steps, steps)
     edges = np.arange(len(classes) + 1) - 0.5
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(classes))]
     ax.contourf(across, up, regions, levels=edges, colors=colours, alpha=0.3, zorder=0)
     ax.contour(across, up, regions, levels=edges[1:-1], colors="black", linewidths=0.8, zorder=0)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     return ax
+
+
+def save(ax: Any, path: Any) -> None:
+    """Writes the figure of the axes to a file and closes it."""
+    ax.figure.savefig(path, dpi=120)
+    _pyplot().close(ax.figure)
 
 
 def nonlinearities(axes: Any = None) -> Any:

@@ -226,24 +226,23 @@ class Tensor:
     @property
     def data(self) -> np.ndarray:
         """The array. Results on a tape are read-only; inputs may be assigned to between steps."""
-        return self._data if self._entry is None else _shown(self._data, self._entry)
+        return self._data if self.is_leaf else _read_only(self._data)
 
     @data.setter
     def data(self, value: Any) -> None:
-        if self._entry is not None and self._entry.primitive is not None:
+        if self._entry is not None and not self.is_leaf:
             raise RuntimeError(
                 f"this tensor is the result of {self._entry.primitive.name}; changing it would "
                 f"make its tape wrong. Use x = x.detach() to go on without the tape"
             )
-        value = np.asarray(plain(value))
-        if value.shape != self._data.shape:
-            raise ValueError(
-                f"the data of {self.name or 'a tensor'} has shape {self._data.shape} and cannot "
-                f"become shape {value.shape}; make a new Tensor for another shape"
-            )
-        if value.dtype != self._data.dtype:
-            value = value.astype(self._data.dtype)
-        self._data = value
+        if value is not self._data:  # as it is after x.data -= ...
+            value = np.array(plain(value), self._data.dtype)
+            if value.shape != self._data.shape:
+                raise ValueError(
+                    f"the data of {self.name or 'a tensor'} has shape {self._data.shape} and "
+                    f"cannot become shape {value.shape}; make a new Tensor for another shape"
+                )
+            self._data = value
         if self._entry is not None:
             self._entry.set_value(value)
 
@@ -261,7 +260,9 @@ class Tensor:
             raise ValueError(f"a tensor of shape {self.shape} has no gradient of {np.shape(value)}")
         if self._entry is None:
             raise RuntimeError("only a tensor with requires_grad=True has a gradient")
-        self._entry.grad = value
+        self._entry.grad = (
+            value if isinstance(value, Tensor | None) else np.array(value, self.dtype)
+        )
 
     @property
     def requires_grad(self) -> bool:
@@ -270,12 +271,17 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if self._entry is not None and self._entry.primitive is not None:
+        if not self.is_leaf:
             raise RuntimeError(
                 "requires_grad can only be set on inputs; use x.detach() for a copy without tape"
             )
         _check_dtype(self._data.dtype, value, self.name)
         self._entry = Entry.of_input(self._data, value, self.name)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor; only leaves have a `.grad`."""
+        return self._entry is None or self._entry.primitive is None
 
     @property
     def name(self) -> str | None:
@@ -314,7 +320,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The value as a plain array, off the tape; read-only if the tape holds it."""
-        return self._data if self._entry is None else _shown(self._data, self._entry)
+        return self._data if self.is_leaf else _read_only(self._data)
 
     def detach(self) -> Tensor:
         """The value as a new Tensor that needs no gradient."""
@@ -560,10 +566,7 @@ def _check_dtype(dtype: np.dtype[Any], requires_grad: bool, name: str | None) ->
         )
 
 
-def _shown(data: np.ndarray, entry: Entry) -> np.ndarray:
-    """The array, read-only where the tape computed it."""
-    if entry.primitive is None:
-        return data
+def _read_only(data: np.ndarray) -> np.ndarray:
     view = data.view()
     view.flags.writeable = False
     return view

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,14 +31,16 @@ class History:
     Attributes:
         loss: the loss of every step, L2 penalty included, measured before its update.
         epoch_ends: how many steps had been taken at the end of each epoch.
-        validation_loss: the loss on the validation data at the end of each epoch.
-        validation_score: `Trainer.score` on the validation data at the end of each epoch.
+        validation_steps: how many steps had been taken when the validation data were measured.
+        validation_loss: the loss on the validation data then, L2 penalty included.
+        validation_score: `Trainer.score` on the validation data then.
         interrupted: whether the last `fit` was stopped by Ctrl-C.
     """
 
     def __init__(self) -> None:
         self.loss: list[float] = []
         self.epoch_ends: list[int] = []
+        self.validation_steps: list[int] = []
         self.validation_loss: list[float] = []
         self.validation_score: list[float] = []
         self.interrupted = False
@@ -132,6 +137,11 @@ class Trainer:
         """Ends the training after the step that is under way."""
         self._stopping = True
 
+    def interrupt(self) -> None:
+        """What Ctrl-C does: ends the training and notes in the history that it was cut short."""
+        self.history.interrupted = True
+        self.stop()
+
     def fit(
         self,
         X: Any,
@@ -144,7 +154,8 @@ class Trainer:
     ) -> History:
         """Trains for a number of epochs and returns the history of all that this trainer did.
 
-        Ctrl-C ends the training early; model and history are as after the last whole step.
+        Ctrl-C ends the training after the step under way; model and history stay usable. Pressed
+        twice it ends the program.
 
         Args:
             X: one row for each sample: an array, a list or a pandas frame of finite numbers.
@@ -171,33 +182,31 @@ class Trainer:
             validation = self._checked(*validation, "validation X", "validation y")
         epochs = _at_least_1("epochs", epochs)
         size = len(X) if batch_size is None else min(_at_least_1("batch_size", batch_size), len(X))
-        starts = range(0, len(X), size)
+        batches = math.ceil(len(X) / size)
         before = [np.array(p.data) for p in self.optimizer.params], dict(self.optimizer.state)
         self._stopping = self.history.interrupted = False
-        bar = tqdm(total=epochs * len(starts), disable=not progress, unit="step")
+        bar = tqdm(total=epochs * batches, disable=not progress, unit="step")
         try:
-            for _ in range(epochs):
-                order = self.rng.permutation(len(X)) if shuffle and size < len(X) else None
-                for start in starts:
-                    rows: Any = slice(start, start + size)
-                    if order is not None:
-                        rows = order[rows]
-                    whole = size == len(X)
-                    X_batch, y_batch = (X, y) if whole else (X[rows], y[rows])
-                    outputs = self._step(X_batch, y_batch)
-                    if bar.update():
-                        bar.set_postfix_str(self._summary(outputs, y_batch), refresh=False)
+            with _ctrl_c_after_the_step(self), np.errstate(**_silent()):
+                for _ in range(epochs):
+                    for X_batch, y_batch in self._batches(X, y, size, shuffle):
+                        if self._stopping:
+                            break
+                        outputs = self._step(X_batch, y_batch)
+                        if bar.update():
+                            bar.set_postfix_str(self._summary(outputs, y_batch), refresh=False)
+                    else:
+                        self._end_epoch(validation)
                     if self._stopping:
                         break
-                self._end_epoch(validation)
-                if self._stopping:
-                    break
-            if progress:
-                bar.set_postfix_str(self._summary(outputs, y_batch))
-        except KeyboardInterrupt:
-            self.history.interrupted = True
-            bar.write(f"interrupted: the model is as after step {len(self.history)}", sys.stderr)
-        except TrainingDiverged:
+                if not all(np.isfinite(p.data).all() for p in self.optimizer.params):
+                    raise TrainingDiverged(self._advice("out of range after the update"))
+            bar.set_postfix_str(self._summary(outputs, y_batch))
+            if self.history.interrupted:
+                bar.write(
+                    f"interrupted: the model is as after step {len(self.history)}", sys.stderr
+                )
+        except FloatingPointError:
             for p, data in zip(self.optimizer.params, before[0], strict=True):
                 p.data = data
             self.optimizer.state = before[1]
@@ -206,13 +215,25 @@ class Trainer:
             bar.close()
         return self.history
 
+    def _batches(
+        self, X: np.ndarray, y: np.ndarray, size: int, shuffle: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The minibatches of one epoch; all rows as they stand if one batch takes them all."""
+        if size == len(X):
+            yield X, y
+            return
+        order = self.rng.permutation(len(X)) if shuffle else np.arange(len(X))
+        for start in range(0, len(X), size):
+            rows = order[start : start + size]
+            yield X[rows], y[rows]
+
     def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """One step of training; returns the outputs from before it."""
         outputs = self.model(X)
         loss = self._penalised(self.loss(outputs, y))
         value = float(plain(loss))
         if not math.isfinite(value):
-            raise TrainingDiverged(self._advice(value))
+            raise TrainingDiverged(self._advice(str(value)))
         self.optimizer.zero_grad()
         loss.backward()
         self.history.loss.append(value)
@@ -226,7 +247,7 @@ class Trainer:
     def _penalised(self, loss: Any) -> Any:
         if self.l2 == 0:
             return loss
-        weights = [p for p in self.model.parameters() if p.ndim >= 2]
+        weights = [p for p in self.optimizer.params if p.ndim >= 2]
         return loss + 0.5 * self.l2 * neural.sum_of_squares(*weights)
 
     def _end_epoch(self, validation: tuple[np.ndarray, np.ndarray] | None) -> None:
@@ -235,6 +256,7 @@ class Trainer:
             with no_grad():
                 outputs = self.model(validation[0])
                 loss = self._penalised(self.loss(outputs, validation[1]))
+            self.history.validation_steps.append(len(self.history))
             self.history.validation_loss.append(float(plain(loss)))
             self.history.validation_score.append(self._score(plain(outputs), validation[1]))
         for callback in self.callbacks:
@@ -306,7 +328,7 @@ class Trainer:
                 f"{name} must have one row for each sample, got shape {X.shape}: reshape(-1, 1) "
                 f"makes rows of single values, reshape(1, -1) one row of all"
             )
-        return X.astype(self.optimizer.params[0].dtype, copy=False)
+        return _as_dtype(X, self.optimizer.params[0].dtype, name)
 
     def _checked(self, X: Any, y: Any, X_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
         """X and y as arrays of numbers that the model and the loss accept."""
@@ -319,22 +341,51 @@ class Trainer:
         if len(X) == 0:
             raise ValueError(f"{X_name} has no rows (shape {X.shape})")
         if y.dtype.kind == "f":
-            y = y.astype(X.dtype, copy=False)
+            y = _as_dtype(y, X.dtype, y_name)
         # The loss itself knows best which y it accepts: ask it once for all of them, with the
         # outputs of one row in place of all.
         first = self._outputs(X[:1])
         self.loss(np.broadcast_to(first, (len(X), *first.shape[1:])), y)
         return X, y
 
-    def _advice(self, value: float) -> str:
+    def _advice(self, what: str) -> str:
         last = f"; the step before it had {self.history.loss[-1]:.6g}" if self.history.loss else ""
         largest = max(np.max(np.abs(p.data)) for p in self.optimizer.params)
         return (
-            f"the loss became {value} at step {len(self.history)}{last} (largest parameter now "
+            f"the loss became {what} at step {len(self.history)}{last} (largest parameter now "
             f"{largest:.3g}). The parameters are back at what they were before this fit. Try a "
             f"smaller learning rate (now {self.optimizer.lr:g}), data scaled to about -1..1, "
             f"smaller initial weights, or a loss on logits (cross_entropy) in place of log(softmax)"
         )
+
+
+@contextlib.contextmanager
+def _ctrl_c_after_the_step(trainer: Trainer) -> Iterator[None]:
+    """Lets Ctrl-C wait for the end of a step; pressed twice, it does not wait.
+
+    Between two parameters of an update the model would be neither before nor after the step.
+    """
+
+    def wait(number: int, frame: Any) -> None:
+        if trainer.history.interrupted:
+            raise KeyboardInterrupt
+        trainer.interrupt()
+
+    # Only the main thread gets signals, and may say what happens then.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    outer = signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        # None stands for a handler that was not set from Python and cannot be named here.
+        signal.signal(signal.SIGINT, signal.SIG_DFL if outer is None else outer)
+
+
+def _silent() -> dict[str, Any]:
+    """NumPy's error state without warnings, since a diverging loss is reported anyway."""
+    return {kind: "ignore" if how == "warn" else how for kind, how in np.geterr().items()}
 
 
 class _AfterEpoch(Callback):
@@ -372,10 +423,19 @@ def _numbers(data: Any, name: str) -> np.ndarray:
             f"{name} must hold numbers, got dtype {array.dtype}: encode categories and drop or "
             f"fill what is missing first"
         )
+    return _finite(array, name)
+
+
+def _finite(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(
             f"{name} holds {array[where]} at {list(where)} ({np.sum(~np.isfinite(array))} values "
-            f"are NaN or infinite): drop or fill them first"
+            f"are NaN or infinite in {array.dtype}): drop or fill them first"
         )
     return array
+
+
+def _as_dtype(array: np.ndarray, dtype: Any, name: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return _finite(array.astype(dtype, copy=False), name)

@@ -57,8 +57,9 @@ def linear(x: Any, W: Any, b: Any) -> Any:
     return y
 
 
+# BLAS takes half as long again for a product with W.T as for one with a copy of it.
 linear.derivative(
-    lambda g, y, x, W, b: g @ W.T,
+    lambda g, y, x, W, b: g @ W.T.copy(),
     lambda g, y, x, W, b: _rows(x).T @ _rows(g),
     lambda g, y, x, W, b: np.ones(g.size // b.size, g.dtype) @ _rows(g),
 )
@@ -110,10 +111,19 @@ def sigmoid(x: Any) -> Any:
     """
     # exp(-x) overflows to inf for very negative x, and 1/inf is the right answer.
     with np.errstate(over="ignore", under="ignore"):
-        return 1 / (1 + np.exp(-x))
+        y = 1 + np.exp(-x)
+        return np.divide(1, y, out=y) if y.ndim else 1 / y
 
 
-sigmoid.derivative(lambda g, y, x: g * y * (1 - y))
+def _sigmoid_dx(g: Any, y: Any, x: Any) -> Any:
+    """g * y * (1 - y), in a single buffer, which stays in the cache where three do not."""
+    gx = 1 - y
+    gx *= y
+    gx *= g
+    return gx
+
+
+sigmoid.derivative(_sigmoid_dx)
 
 
 def tanh(x: Any) -> Any:
@@ -260,7 +270,7 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     shifted, _ = _shifted(_classes_apart(logits), -1)
     with np.errstate(under="ignore"):
         total = np.log(np.exp(shifted).sum(axis=-1))
-    return (total - shifted[np.arange(labels.size), labels]).mean()
+    return (total - shifted[np.arange(labels.size), labels]).sum() / labels.size
 
 
 def _classes_apart(logits: Any) -> Any:
@@ -272,7 +282,7 @@ def _classes_apart(logits: Any) -> Any:
 def _cross_entropy_dlogits(g: Any, y: Any, logits: Any, labels: Any) -> Any:
     """(softmax - 1 at the label) / n."""
     n, classes = logits.shape
-    one_hot = np.asarray(labels)[:, None] == np.arange(classes)
+    one_hot = (np.arange(classes)[:, None] == labels).T
     return (softmax(_classes_apart(logits)) - one_hot) * (g / n)
 
 

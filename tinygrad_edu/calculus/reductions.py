@@ -32,7 +32,7 @@ derivative(
 derivative(
     np.mean,
     lambda g, y, x, axis=None, dtype=None, out=None, keepdims=False: (
-        spread(g, x, axis, keepdims) * (y.size / x.size)
+        spread(g, x, axis, keepdims) / (x.size / max(y.size, 1))
     ),
 )
 derivative(np.max, _extreme)

@@ -1,0 +1,75 @@
+"""The command line: `python -m benchmarks NAME`.
+
+NumPy is imported only after the number of threads has been set, by the modules of the commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMANDS = {
+    "step": "a training step of a small net, against NumPy by hand",
+    "op": "one small operation, forward and backward",
+    "import": "`import tinygrad_edu`, against `import numpy`",
+    "scaling": "chains of 1e5 and of 1e6 operations",
+}
+# A module cannot be called `import`.
+MODULES = {"import": "imports"}
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command, or lists them; returns the exit status: 0 if it did its work."""
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Measures the engine.")
+    commands = parser.add_subparsers(dest="name", metavar="NAME")
+    parsers = {name: commands.add_parser(name, help=text) for name, text in COMMANDS.items()}
+    for command in parsers.values():
+        command.add_argument("--threads", type=_count, default=1, help="BLAS threads; default: 1")
+        command.add_argument("--out", type=Path, help="keep the raw figures in this JSON file")
+    for name, what in (("step", "each column"), ("op", "all")):
+        parsers[name].add_argument(
+            "--seconds", type=float, default=10.0, help=f"how long to measure {what}; default: 10"
+        )
+    parsers["op"].add_argument(
+        "--peers", action="store_true", help="also PyTorch, autograd, MyGrad, micrograd"
+    )
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        parser.print_help()
+        return 0
+    if options.out is not None and not options.out.parent.is_dir():
+        parser.error(f"--out {options.out}: there is no such folder")
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(options.threads)
+
+    timing = importlib.import_module("benchmarks.timing")
+    module = importlib.import_module(f"benchmarks.{MODULES.get(options.name, options.name)}")
+    machine = timing.machine(options.threads)
+    report, figures = module.run(options)
+    print(f"{timing.headline(machine)}\n\n{report}")
+    if options.out is not None:
+        raw = {"name": options.name, "machine": machine, "figures": figures}
+        options.out.write_text(json.dumps(raw, indent=1) + "\n")
+    return 0
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())
