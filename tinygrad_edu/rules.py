@@ -153,8 +153,8 @@ def primitive(function: Function) -> Primitive:
         >>> tg.grad(lambda x: np.sum(cube(x)))(np.array([1.0, 2.0]))
         array([ 3., 12.])
     """
-    home = "tg." if function.__module__.startswith(__name__.partition(".")[0]) else ""
-    return Primitive(function, home + function.__name__)
+    ours = (function.__module__ or "").startswith(f"{__package__}.")
+    return Primitive(function, f"tg.{function.__name__}" if ours else function.__name__)
 
 
 def derivative(
