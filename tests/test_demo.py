@@ -24,7 +24,7 @@ NUMBER = r"\d+\.\d+|-"
 ROW = re.compile(rf"^ *([\d,]+)  +({NUMBER}) +({NUMBER})  +({NUMBER}) +({NUMBER})$", re.MULTILINE)
 CHECK = re.compile(
     r"^ +(sigmoid|relu) ([Wb][123]) +(\d\.\de[-+]\d\d) +(\d\.\de[-+]\d\d)"
-    r"(?:  (\d+) of (\d+) left out)?$",
+    r" +(\d+) of (\d+)$",
     re.MULTILINE,
 )
 
@@ -96,7 +96,7 @@ def test_the_gradient_check_passes(short):
         assert float(by_hand) < 1e-11
         assert float(by_differences) < 1e-4
         # Only relu has kinks, and the most must be measured.
-        assert not left_out or (net == "relu" and int(left_out) < int(of) / 2)
+        assert int(left_out) <= (int(of) / 2 if net == "relu" else 0)
 
 
 def test_the_gradient_check_sees_a_wrong_gradient(monkeypatch, capsys):
@@ -242,7 +242,7 @@ def command(*arguments, cwd, program=("-m", "tinygrad_edu")):
 
 def test_the_command_tells_its_version(tmp_path):
     result = command("--version", cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (0, f"tinygrad_edu {tg.__version__}\n")
+    assert (result.returncode, result.stdout) == (0, f"tinygrad-edu {tg.__version__}\n")
 
 
 @pytest.mark.parametrize("steps", ["0", "-3", "x", "2.5", ""])
@@ -295,6 +295,6 @@ def test_without_matplotlib_the_command_goes_without_pictures(tmp_path):
     )
     result = command("demo", "--steps", 1, cwd=tmp_path, program=("-c", program))
     assert result.returncode == 0
-    assert 'pip install "tinygrad-edu[plot]"' in result.stderr
+    assert "pip install matplotlib" in result.stderr
     assert len(CHECK.findall(result.stdout)) == 12
     assert list(tmp_path.iterdir()) == []

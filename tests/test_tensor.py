@@ -406,3 +406,107 @@ def test_methods_are_numpys():
     ):
         np.testing.assert_array_equal(call(t).data, call(x), strict=True)
         assert call(t).requires_grad
+
+
+def test_a_changed_constant_is_noticed_too():
+    w, x = leaf(1.0, 2.0), tg.Tensor([1.0, 1.0])
+    y = np.sum(w * x)
+    x.data -= 50
+    with pytest.raises(RuntimeError, match="was changed after"):
+        y.backward()
+    np.sum(w * x).backward()
+    np.testing.assert_array_equal(w.grad, [-49.0, -49.0])
+
+
+def test_numpy_of_what_needs_a_gradient_is_read_only():
+    for x in (leaf(1.0), leaf(1.0) * 2):
+        with pytest.raises(ValueError, match="read-only"):
+            x.numpy()[0] = 9
+    tg.Tensor([1.0]).numpy()[0] = 9
+
+
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        (lambda w: w.__isub__(0.5 * w.grad), [0.0, 0.0]),
+        (lambda w: w.__iadd__(w.grad), [3.0, 6.0]),
+        (lambda w: w.__imul__(3), [3.0, 6.0]),
+        (lambda w: w.__itruediv__(2), [0.5, 1.0]),
+    ],
+)
+def test_updates_in_place_inside_no_grad_keep_the_parameter(update, expected):
+    w = leaf(1.0, 2.0)
+    np.sum(w * w).backward()
+    with tg.no_grad():
+        updated = update(w)
+    assert updated is w
+    assert w.requires_grad
+    np.testing.assert_array_equal(w.data, expected)
+
+
+def test_in_place_operators_on_a_tape_make_new_values():
+    def f(x):
+        y = x
+        y += 1
+        y *= x
+        return np.sum(y)
+
+    np.testing.assert_array_equal(tg.grad(f)(np.array([2.0, 3.0])), [5.0, 7.0])
+
+
+def test_primitives_take_their_inputs_by_name():
+    x = leaf(0.5, -1.0)
+    for by_name, by_position in (
+        (lambda: tg.sigmoid(x=x), lambda: tg.sigmoid(x)),
+        (lambda: tg.relu(x=x, at_zero=0.5), lambda: tg.relu(x, at_zero=0.5)),
+        (lambda: tg.softmax(axis=0, x=x), lambda: tg.softmax(x, 0)),
+        (
+            lambda: tg.cross_entropy(logits=x[None], labels=[1]),
+            lambda: tg.cross_entropy(x[None], [1]),
+        ),
+    ):
+        assert tg.Tape.of(by_name())[-1].primitive is tg.Tape.of(by_position())[-1].primitive
+        np.testing.assert_array_equal(by_name().data, by_position().data)
+    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+        tg.sigmoid(z=x)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda g, y, x, k: g * k, "missing 1 required positional argument: 'k'"),
+        (lambda g, y: g, "takes 2 positional arguments but 3 were given"),
+        (lambda g, y, x: len(3), "'int' has no len"),
+    ],
+)
+def test_an_error_in_a_rule_names_the_operation(rule, message):
+    @tg.primitive
+    def scaled(x, k=2.0):
+        return k * x
+
+    scaled.derivative(rule)
+    with pytest.raises(TypeError, match=rf"rule of scaled for its input 0, called as.*{message}"):
+        tg.grad(scaled)(1.0)
+
+
+def test_an_operation_that_broadcasts_says_so():
+    @tg.primitive
+    def product(a, b):
+        return a * b
+
+    product.derivative(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
+    x = leaf(1.0, 2.0, 3.0)
+    with pytest.raises(ValueError, match=r"pass core_axes=0 to \.derivative"):
+        product(x, tg.Tensor(2.0, requires_grad=True)).backward(np.ones(3))
+    product.derivative(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a, core_axes=0)
+    k = tg.Tensor(2.0, requires_grad=True)
+    product(x, k).backward(np.array([1.0, 10.0, 100.0]))
+    assert k.grad == 321.0
+
+
+def test_no_grad_decorates_with_and_without_brackets():
+    @tg.no_grad
+    def off(x):
+        return x * 2
+
+    assert not off(leaf(1.0)).requires_grad

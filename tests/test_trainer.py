@@ -216,7 +216,8 @@ def test_history_says_how_the_training_went():
     assert history is trainer.history
     first, last, check = history.loss[0], history.loss[-1], history.validation_loss[-1]
     assert repr(history) == (
-        f"<history of 4 steps in 2 epochs, loss {first:.6g} -> {last:.6g}, validation {check:.6g}>"
+        f"<history of 4 steps in 2 epochs, loss {first:.6g} -> {last:.6g}, "
+        f"validation {check:.6g} at 4>"
     )
 
 
@@ -648,13 +649,21 @@ FITS = {
     "X empty": ({"X": X[:0], "y": Y[:0]}, ValueError, r"X has no rows \(shape \(0, 2\)\)"),
     "X longer": ({"y": Y[:-1]}, ValueError, r"same length.*\(12, 2\).*\(11,\)"),
     "y longer": ({"X": X[:-1]}, ValueError, r"same length.*\(11, 2\).*\(12,\)"),
-    "X object": ({"X": X.astype(object)}, TypeError, "X must hold numbers, got dtype object"),
+    "X object": (
+        {"X": np.where(np.isclose(X, X[1, 0]), None, X)},
+        TypeError,
+        "X must hold numbers, got dtype object",
+    ),
     "X None": ({"X": None}, TypeError, "X must hold numbers"),
     "X strings": ({"X": X.astype(str)}, TypeError, "X must hold numbers, got dtype <U"),
     "X complex": ({"X": X * 1j}, TypeError, "X must hold numbers, got dtype complex128"),
     "X ragged": ({"X": [[1.0, 2.0], [3.0]]}, ValueError, "X cannot be made an array"),
     "X wide": ({"X": np.c_[X, X]}, ValueError, r"x of shape \(\d+, 4\).*\(2, 6\)"),
-    "y object": ({"y": Y.astype(object)}, TypeError, "y must hold numbers, got dtype object"),
+    "y object": (
+        {"y": np.where(Y == 0, None, Y)},
+        TypeError,
+        "y must hold numbers, got dtype object",
+    ),
     "y strings": ({"y": list("abcabcabcabc")}, TypeError, "y must hold numbers"),
     "y 0-D": ({"y": 1}, ValueError, "same length"),
     "y NaN": ({"y": np.where(Y == 1, nan, Y)}, ValueError, "y holds nan"),
@@ -792,3 +801,66 @@ def test_a_loss_of_one_s_own_is_used_as_it_is():
     assert math.isclose(history.loss[0], expected, rel_tol=1e-14)
     assert history.loss[-1] < 0.1 * expected
     np.testing.assert_array_equal(trainer.predict(X), net(X).data)
+
+
+@pytest.mark.parametrize("press", [False, True])
+def test_stopping_before_a_smaller_last_batch(capsys, press):
+    X, y = problem(75)
+
+    class Stop(tg.Callback):
+        def on_step_end(self, trainer):
+            signal.raise_signal(signal.SIGINT) if press else trainer.stop()
+
+    net = classifier()
+    trainer = trainer_of(net, callbacks=[Stop()])
+    history = trainer.fit(X, y, 3, 50, shuffle=False)
+    assert len(history) == 1
+    # What the bar says last is of the batch that was used, before its update.
+    start = trainer_of(classifier()).score(X[:50], y[:50])
+    assert f"accuracy {start:.2f}" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_the_first_step():
+    class Early(np.random.RandomState):
+        def permutation(self, n):
+            signal.raise_signal(signal.SIGINT)
+            return super().permutation(n)
+
+    net = classifier()
+    before = bits(net)
+    history = trainer_of(net, rng=Early(0)).fit(*problem(), 3, 5)
+    assert history.interrupted
+    assert len(history) == 0
+    assert bits(net) == before
+
+
+def test_numbers_in_frames_of_several_kinds_are_numbers():
+    X, y = problem()
+    mixed = pd.DataFrame({"a": X[:, 0], "b": X[:, 1] > 0})
+    nullable = pd.DataFrame({"a": X[:, 0], "b": (X[:, 1] > 0).astype(float)}).astype("Float64")
+    losses = [trainer_of(classifier()).fit(frame, y, 2).loss for frame in (mixed, nullable)]
+    plain = np.column_stack([X[:, 0], X[:, 1] > 0])
+    assert losses == [trainer_of(classifier()).fit(plain, y, 2).loss] * 2
+    nullable.iloc[2, 1] = pd.NA
+    with pytest.raises(TypeError, match="drop or fill what is missing"):
+        trainer_of(classifier()).fit(nullable, y, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda net: tg.Trainer(net, "adam"), "optimiser of its parameters"),
+        (lambda net: tg.Trainer(net, tg.optim.Adam), "optimiser of its parameters"),
+        (lambda net: tg.Trainer("net", tg.optim.Adam(net.parameters())), r"takes a tg\.nn\.Module"),
+        (lambda net: trainer_of(net, loss="mse"), "loss must be a function"),
+        (lambda net: trainer_of(net, callbacks=print), "callbacks must be a list"),
+        (lambda net: tg.optim.Adam(net), r"net\.parameters\(\)"),
+        (
+            lambda net: trainer_of(net, loss=lambda p, y: p.sum(axis=1)).fit(*problem(), 1),
+            r"loss must be one number, but has shape \(\d+,\)",
+        ),
+    ],
+)
+def test_wrong_parts_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make(classifier())

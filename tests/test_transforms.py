@@ -188,3 +188,12 @@ def test_the_backward_pass_is_on_the_tape_of_value_and_grad():
     value, gradient = tg.value_and_grad(f)(np.array([0.3, -0.7]))
     np.testing.assert_array_equal(tape.outputs[0].y, value)
     np.testing.assert_array_equal(tape.outputs[1].y, gradient)
+
+
+def test_what_is_no_function_and_no_position_is_refused():
+    with pytest.raises(TypeError, match=r"a gradient is of a function, got 3\.0"):
+        tg.grad(3.0)
+    with pytest.raises(TypeError, match="argnums must be a position"):
+        tg.grad(np.sum, argnums="x")
+    with pytest.raises(TypeError, match="pass what is differentiated by position"):
+        tg.grad(lambda x: x)(x=2.0)

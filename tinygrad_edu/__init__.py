@@ -10,7 +10,7 @@
 To read the engine: `rules.py`, `calculus/`, `tape.py`, `tensor.py`, `transforms.py`, in this order.
 """
 
-from tinygrad_edu import data, nn, optim
+from tinygrad_edu import data, nn, optim, plot
 from tinygrad_edu.calculus.neural import (
     binary_cross_entropy,
     cross_entropy,
@@ -56,6 +56,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "plot",
     "primitive",
     "record",
     "relu",

@@ -14,15 +14,18 @@ from tinygrad_edu import __version__
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 if it did its work."""
     parser = argparse.ArgumentParser("tinygrad-edu", description="Automatic differentiation.")
-    parser.add_argument("--version", action="version", version=f"tinygrad_edu {__version__}")
+    parser.add_argument("--version", action="version", version=f"tinygrad-edu {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
         help="train a sigmoid net and a relu net on a spiral and compare their gradients",
         description="Trains a sigmoid net and a relu net of 2-50-50-3 units on the same spiral, "
-        "prints their losses beside the notebook's, checks the gradients, and draws pictures.",
+        'prints their losses beside those that the notebook "Vanishing Gradients" prints for the '
+        "same start, checks the gradients, and draws pictures.",
     )
-    demo.add_argument("--steps", type=_count, default=10_000, help="default: 10000; all: 50000")
+    demo.add_argument(
+        "--steps", type=_count, default=10_000, help="default: 10000; the notebook's run: 50000"
+    )
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures")
     options = parser.parse_args(arguments)
     return _demo(options.steps, options.out)
@@ -38,7 +41,7 @@ def _demo(steps: int, out: Path) -> int:
         print(f"the pictures cannot be written to --out {out}: {error}", file=sys.stderr)
         return 2
     if not draws:
-        print('\nNo pictures without matplotlib: pip install "tinygrad-edu[plot]"', file=sys.stderr)
+        print("\nNo pictures without matplotlib: pip install matplotlib", file=sys.stderr)
     return 130 if any(t.history.interrupted for t in trainers.values()) else 0
 
 

@@ -304,7 +304,7 @@ class MLP(Sequential):
             that makes a module, such as `lambda: nn.LeakyReLU(0.1)`.
         init: see `Linear`; as a rule "he" for the relus and "glorot" for the others.
         rng: a seed, `np.random.Generator` or `np.random.RandomState`; the layers draw in order.
-        dtype: float64 or another floating dtype.
+        dtype: float64 or another floating dtype; a `Trainer` turns the data into the same.
 
     The output has no activation: it is logits for `cross_entropy` and `binary_cross_entropy`.
 
@@ -332,7 +332,7 @@ class MLP(Sequential):
         dtype: Any = np.float64,
     ):
         if not isinstance(sizes, (Sequence, np.ndarray)) or len(sizes) < 2:
-            raise ValueError(f"sizes must be two numbers or more, as (2, 50, 3); got {sizes!r}")
+            raise ValueError(f"sizes must be a tuple of two or more, as (2, 50, 3); got {sizes!r}")
         make = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
         if not callable(make) or isinstance(make, (Module, np.ufunc, Primitive)):
             raise ValueError(

@@ -32,6 +32,10 @@ class Optimizer:
     def __init__(self, params: Iterable[Tensor], lr: float):
         if isinstance(params, Tensor):
             raise TypeError("params must be a list of Tensors, got a single one: write [w]")
+        if not isinstance(params, Iterable) or hasattr(params, "parameters"):
+            raise TypeError(
+                f"params must be a list of Tensors, as net.parameters() is; got {type(params)}"
+            )
         self.params = list(params)
         if not self.params:
             raise ValueError("no parameters to optimise: pass model.parameters()")
@@ -54,6 +58,9 @@ class Optimizer:
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = _positive("the learning rate", value)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.params)} parameters, lr {self.lr:g}>"
 
     def zero_grad(self) -> None:
         """Forgets the gradients of all parameters."""

@@ -22,7 +22,7 @@ def _pyplot() -> Any:
         import matplotlib.pyplot as plt
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'pictures need matplotlib: pip install "tinygrad-edu[plot]"'
+            "pictures need matplotlib, which the extra `plot` brings: pip install matplotlib"
         ) from error
     return plt
 
@@ -40,12 +40,24 @@ def curves(
     title: str = "",
     ylabel: str = "",
     logarithmic: bool = False,
+    every: int = 1,
 ) -> Any:
-    """Draws lines over the steps, one for each entry of `series`, and returns the axes."""
+    """Draws lines over the steps, one for each entry of `series`, and returns the axes.
+
+    With `every` above 1 only each so many-th step is drawn, so that noise does not fill the lines.
+    """
     ax = _axes(ax, title, "step", ylabel)
     for i, (label, values) in enumerate(series.items()):
         style = STYLES[i % len(STYLES)]
-        ax.plot(values, style, color=COLOURS[i % len(COLOURS)], label=label, linewidth=1.2)
+        steps = range(0, len(values), every)
+        ax.plot(
+            steps,
+            values[::every],
+            style,
+            color=COLOURS[i % len(COLOURS)],
+            label=label,
+            linewidth=1.2,
+        )
     if logarithmic:
         ax.set_yscale("log")
     ax.legend(frameon=False)
@@ -53,9 +65,9 @@ def curves(
     return ax
 
 
-def losses(history: Any, ax: Any = None) -> Any:
+def losses(history: Any, ax: Any = None, logarithmic: bool = False) -> Any:
     """Draws a `History`: the loss of every step and of the validation data; returns the axes."""
-    ax = curves({"training": history.loss}, ax, "Loss", "loss")
+    ax = curves({"training": history.loss}, ax, "Loss", "loss", logarithmic)
     if history.validation_loss:
         steps = np.array(history.validation_steps) - 1
         ax.plot(steps, history.validation_loss, "--", color=COLOURS[1], label="validation")
@@ -101,7 +113,9 @@ def decision_regions(
     edges = np.arange(len(classes) + 1) - 0.5
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(classes))]
     ax.contourf(across, up, regions, levels=edges, colors=colours, alpha=0.3, zorder=0)
-    ax.contour(across, up, regions, levels=edges[1:-1], colors="black", linewidths=0.8, zorder=0)
+    for i in np.unique(regions) if np.ptp(regions) else ():
+        # Class by class: between 0 and 2 the levels 0.5 and 1.5 would both draw a line.
+        ax.contour(across, up, regions == i, levels=[0.5], colors="black", linewidths=0.6, zorder=0)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     return ax
 

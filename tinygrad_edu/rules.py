@@ -51,9 +51,11 @@ class Primitive:
         name: the name to print, such as `np.exp` or `tg.relu`.
         rules: one rule for each input, `None` for an input that no gradient reaches (the condition
             of `np.where`).
-        every: for functions of any number of arrays, one rule `(position, g, y, *inputs)` for all.
-        core_axes: how many trailing axes of an input do not take part in broadcasting: 0 for
-            elementwise functions, 2 for `matmul`; `None` for functions that do not broadcast.
+        every: for functions of any number of arrays, one rule `(position, g, y, *inputs)` for all,
+            told which input it is asked about.
+        core_axes: whether the function broadcasts its inputs, so that the walk has to sum over
+            what was stretched: `None` if not, 0 for elementwise functions such as a * b, 2 for
+            `matmul`, whose last two axes are matrices and whose other axes broadcast.
     """
 
     def __init__(self, forward: Function, name: str):
@@ -68,6 +70,11 @@ class Primitive:
         for argument in args:
             if hasattr(argument, "__record__"):
                 return argument.__record__(self, args, keywords)
+        for argument in keywords.values():
+            if hasattr(argument, "__record__"):
+                # Rules go by position, so an input given by name is put there first.
+                bound = inspect.signature(self.forward).bind(*args, **keywords)
+                return argument.__record__(self, bound.args, bound.kwargs)
         return self.forward(*args, **keywords)
 
     def __repr__(self) -> str:
@@ -87,6 +94,7 @@ class Primitive:
                     f"(g, y, *inputs) -> gradient of one input, got {rule!r}"
                 )
         self.rules, self.every, self.core_axes = rules, every, core_axes
+        self.__dict__.pop("parameters", None)
         return self
 
     def rule(self, position: int) -> Function | None:
@@ -115,7 +123,7 @@ class Primitive:
         return tuple(inspect.signature(rule).parameters)[skip:]
 
     def understood(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
-        """The keywords that the rules understand; those given their default None are dropped.
+        """The keywords to call with: those that the rules know; others only if they are None.
 
         Raises:
             TypeError: an argument that the rules do not know, such as `where=` of `np.sum`.
@@ -139,8 +147,10 @@ class Primitive:
 def primitive(function: Function) -> Primitive:
     """Makes a function of arrays an operation of the book; for use as a decorator.
 
-    Its rules are given with `.derivative`, one for each input in order. The function itself sees
-    plain arrays only, so anything may stand in it.
+    Its rules are given with `.derivative`, one for each input in order, each called with the
+    gradient of the output, the output, and then the arguments as the function got them. The
+    function itself sees plain arrays only, so anything may stand in it. If it broadcasts its
+    inputs, say so with `core_axes=0`, and the walk sums each gradient to the shape of its input.
 
     Example:
         >>> import numpy as np, tinygrad_edu as tg
@@ -162,6 +172,7 @@ def derivative(
     *rules: Function | None,
     every: Function | None = None,
     core_axes: int | None = None,
+    forward: Function | None = None,
 ) -> None:
     """Writes a NumPy function and its derivative rules into the book.
 
@@ -170,15 +181,26 @@ def derivative(
         rules: one `(g, y, *inputs, **parameters) -> gradient` for each input, in order.
         every: instead of `rules`, one for all inputs, with the position before `g`.
         core_axes: see `Primitive`; ufuncs broadcast over all axes unless this says otherwise.
+        forward: what computes the function on arrays, if something is better at it.
     """
     if isinstance(function, np.ufunc) and function.signature is None:
         core_axes = 0
-    entry = Primitive(function, f"np.{function.__name__}")
+    entry = Primitive(forward or function, f"np.{function.__name__}")
     PRIMITIVES[function] = entry.derivative(*rules, every=every, core_axes=core_axes)
 
 
 def composition(function: Function) -> Callable[[Function], Function]:
-    """Writes a NumPy function into the book in terms of others; for use as a decorator."""
+    """Writes a NumPy function into the book in terms of others; for use as a decorator.
+
+    Example:
+        >>> import tinygrad_edu as tg
+        >>> @tg.composition(np.hypot)
+        ... def hypot(a, b):
+        ...     return np.sqrt(a * a + b * b)
+        >>> round(tg.grad(lambda x: np.hypot(x, 4.0))(3.0), 6)
+        np.float64(0.6)
+        >>> _ = COMPOSITIONS.pop(np.hypot)  # and out of the book again
+    """
 
     def register(written_out: Function) -> Function:
         COMPOSITIONS[function] = written_out
@@ -188,7 +210,14 @@ def composition(function: Function) -> Callable[[Function], Function]:
 
 
 def constant(*functions: Function) -> None:
-    """Writes functions into the book whose derivative is 0 wherever it exists."""
+    """Writes functions into the book whose derivative is 0 wherever it exists.
+
+    Raises:
+        TypeError: something that is not a function.
+    """
+    for function in functions:
+        if not callable(function):
+            raise TypeError(f"constant() takes functions such as np.sign, got {function!r}")
     CONSTANTS.update(functions)
 
 
@@ -206,5 +235,5 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
                [3.]])
     """
     new = g.ndim - len(shape)
-    stretched = (new + i for i, n in enumerate(shape) if n == 1 != g.shape[new + i])
+    stretched = [new + i for i, n in enumerate(shape) if n == 1 and g.shape[new + i] != 1]
     return g.sum(axis=(*range(new), *stretched)).reshape(shape)

@@ -35,8 +35,8 @@ class Entry:
         order: when it ran; for an input, when its value was last set.
         primitive: the operation; `None` for an input.
         values: the arguments that the operation saw, Tensors as arrays.
-        inputs: for each argument the entry that made it; `None` for a constant, or in place of
-            the tuple when the entry has been freed by a backward pass.
+        inputs: for each argument the entry that made it, or `None` for a plain array or number.
+            The whole list is `None` once a backward pass has freed the entry.
         keywords: the keyword arguments.
         y: the output array.
         requires_grad: whether gradients flow through this entry.
@@ -136,6 +136,14 @@ def walk_back(
 ) -> dict[Entry, Any]:
     """The gradients of the last entry, weighted by `g`, with respect to the inputs of the tape.
 
+    In short, and without the checks:
+
+        gradients = {last: g}
+        for entry in reversed(entries):
+            g = gradients.pop(entry)
+            for source, rule in zip(entry.inputs, entry.primitive.rules):
+                gradients[source] += rule(g, entry.y, *entry.values)
+
     Args:
         entries: all that the last one depends on, in order: see `reachable`.
         g: the gradient at the last entry, of its shape and dtype; it is not changed.
@@ -174,7 +182,13 @@ def walk_back(
             rule = entry.primitive.rule(position)
             if rule is None:
                 continue
-            gx = rule(g, y, *values, **entry.keywords)
+            try:
+                gx = rule(g, y, *values, **entry.keywords)
+            except TypeError as error:
+                raise TypeError(
+                    f"in the derivative rule of {entry.primitive.name} for its input {position}, "
+                    f"called as rule(g, y, *inputs, **keywords): {error}"
+                ) from error
             x = values[position]
             try:
                 fits = gx.shape == x.shape and gx.dtype is x.dtype
@@ -202,6 +216,10 @@ def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any
     Raises:
         ValueError: the rule returned something that is not a gradient of `x`.
     """
+    if gx is None:
+        raise ValueError(
+            f"the derivative rule of {primitive.name} for its input {position} returned None"
+        )
     if not hasattr(gx, "shape"):
         gx = np.asarray(gx)
     if gx.dtype.kind != "f":
@@ -211,15 +229,20 @@ def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any
         )
     core = primitive.core_axes
     if gx.shape != x.shape:
-        if core == 0:
+        if core is None:
+            fits = False
+        elif core == 0:
             fits = gx.shape == y.shape
         else:
-            tail = min(core or 0, x.ndim)
-            fits = core is not None and gx.shape[-tail:] == x.shape[-tail:]
+            core = min(core, x.ndim)
+            fits = gx.shape[-core:] == x.shape[-core:]
         if not fits:
+            broadcasts = core is None and gx.shape == y.shape
+            hint = "; if it broadcasts, pass core_axes=0 to .derivative" if broadcasts else ""
             raise ValueError(
                 f"the derivative rule of {primitive.name} for its input {position} returned "
                 f"shape {gx.shape}, but the input has shape {x.shape} and the output {y.shape}"
+                f"{hint}"
             )
         gx = unbroadcast(gx, x.shape)
     return gx if gx.dtype == x.dtype else gx.astype(x.dtype)
@@ -244,9 +267,9 @@ class Tape:
         >>> import numpy as np, tinygrad_edu as tg
         >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
         >>> print(tg.Tape.of(np.sum(x * x)))
-        %0  x = input              (2,)  float64
-        %1  np.multiply(%0, %0)    (2,)  float64
-        %2  np.sum(%1)             ()    float64
+        %0  x = input            (2,)  float64
+        %1  np.multiply(%0, %0)  (2,)  float64
+        %2  np.sum(%1)           ()    float64
     """
 
     def __init__(self, *outputs: Entry):

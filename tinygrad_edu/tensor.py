@@ -24,12 +24,6 @@ from tinygrad_edu.tape import Entry, reachable, walk_back
 __all__ = ["Tensor", "no_grad", "record"]
 
 
-# A backward pass frees its arrays at once, and glibc then hands the memory back to the system, only
-# to fault it in again at the next step, which costs a third of the step of a small net. Freeing one
-# large block tells glibc that blocks of this size come and go here, and it keeps the memory.
-np.empty(2**24, np.uint8)
-
-
 class _Mode(threading.local):
     """Whether operations are recorded, in each thread for itself."""
 
@@ -63,8 +57,8 @@ class recording:
         return wrapped
 
 
-def no_grad() -> recording:
-    """A context (or decorator) in which nothing is recorded, in this thread.
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
+    """A context, or a decorator of `function`, in which nothing is recorded in this thread.
 
     Example:
         >>> x = Tensor(2.0, requires_grad=True)
@@ -73,7 +67,7 @@ def no_grad() -> recording:
         >>> y.requires_grad
         False
     """
-    return recording(False)
+    return recording(False) if function is None else recording(False)(function)
 
 
 def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
@@ -85,13 +79,15 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
     """
     values = []
     inputs = []
-    needed = False
+    needed = bare = False
     for argument in args:
         if isinstance(argument, Tensor):
             values.append(argument._data)
             entry = argument._entry
             inputs.append(entry)
-            if entry is not None and entry.requires_grad:
+            if entry is None:
+                bare = True
+            elif entry.requires_grad:
                 needed = True
         else:
             if type(argument) not in _AS_THEY_ARE:
@@ -109,6 +105,9 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
     if needed and _mode.on:
         if y.dtype.kind != "f" or len(primitive.rules) < len(inputs):
             _check_recordable(primitive, inputs, y)
+        if bare:
+            # A constant that is read by the tape stands on it, so that a change is noticed.
+            inputs = [_entry_of(argument) for argument in args]
         result._entry = Entry(primitive, values, inputs, keywords, y)
     else:
         result._entry = None
@@ -117,6 +116,12 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
 
 _AS_THEY_ARE = frozenset((np.ndarray, float, int, bool, type(None)))
 _new = object.__new__
+
+
+def _entry_of(argument: Any) -> Entry | None:
+    if isinstance(argument, Tensor) and argument._entry is None:
+        argument._entry = Entry.of_input(argument._data, requires_grad=False)
+    return argument._entry if isinstance(argument, Tensor) else None
 
 
 def _constant(argument: Any, primitive: Primitive, position: int) -> Any:
@@ -161,6 +166,23 @@ def _unary(function: Any) -> Any:
     return lambda self: record(primitive, (self,), {})
 
 
+def _in_place(function: Any) -> Any:
+    """An operator such as `-=`: a new Tensor for the name, as with any other value.
+
+    Inside `no_grad()` it changes the data of an input that needs a gradient: that is how one
+    writes the update `w -= lr * w.grad`, and `w` goes on being the parameter.
+    """
+    primitive = PRIMITIVES[function]
+
+    def operator(self: Tensor, other: Any) -> Tensor:
+        if _mode.on or not (self.is_leaf and self.requires_grad):
+            return record(primitive, (self, other), {})
+        self.data = function(self._data, plain(other))
+        return self
+
+    return operator
+
+
 def _operator(function: Any, swapped: bool = False) -> Any:
     """A binary operator of Tensor that records the NumPy function."""
     primitive = PRIMITIVES[function]
@@ -184,7 +206,7 @@ def _method(function: Any, *names: str) -> Any:
             raise TypeError(f"Tensor.{function.__name__} takes {', '.join(names)}; got {args}")
         return record(primitive, (self,), primitive.understood((self,), keywords))
 
-    method.__doc__ = f"The same as `np.{function.__name__}(x, {', '.join(names)})`."
+    method.__doc__ = f"The same as `np.{function.__name__}({', '.join(('x', *names))})`."
     return method
 
 
@@ -319,8 +341,8 @@ class Tensor:
         return self._data.item()
 
     def numpy(self) -> np.ndarray:
-        """The value as a plain array, off the tape; read-only if the tape holds it."""
-        return self._data if self.is_leaf else _read_only(self._data)
+        """The value as a plain array, off the tape; read-only if a gradient is wanted of it."""
+        return _read_only(self._data) if self.requires_grad else self._data
 
     def detach(self) -> Tensor:
         """The value as a new Tensor that needs no gradient."""
@@ -438,6 +460,8 @@ class Tensor:
     __truediv__, __rtruediv__ = _operator(np.divide), _operator(np.divide, swapped=True)
     __pow__, __rpow__ = _operator(np.power), _operator(np.power, swapped=True)
     __matmul__, __rmatmul__ = _operator(np.matmul), _operator(np.matmul, swapped=True)
+    __iadd__, __isub__ = _in_place(np.add), _in_place(np.subtract)
+    __imul__, __itruediv__ = _in_place(np.multiply), _in_place(np.divide)
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __lt__, __le__ = _comparison(np.less), _comparison(np.less_equal)
     __gt__, __ge__ = _comparison(np.greater), _comparison(np.greater_equal)
@@ -468,9 +492,7 @@ class Tensor:
         )
 
     def __getattr__(self, name: str) -> Any:
-        hint = ""
-        if hasattr(np.ndarray, name):
-            hint = f"; write np.{name}(x), or x.numpy().{name} to leave the tape"
+        hint = f"; write np.{name}(x)" if callable(getattr(np, name, None)) else ""
         raise AttributeError(f"Tensor has no attribute {name!r}{hint}")
 
     def __repr__(self) -> str:
@@ -586,3 +608,9 @@ def _no_rule(name: str) -> NotImplementedError:
         f"tg.derivative({name}, lambda g, y, x: ...), one function for each input, wrap your own "
         f"code with @tg.primitive, or pass x.numpy() if no gradient shall flow through it"
     )
+
+
+# A backward pass frees its arrays at once, and glibc then hands the memory back to the system, only
+# to fault it in again at the next step, which costs a third of the step of a small net. Freeing one
+# large block tells glibc that blocks of this size come and go here, and it keeps the memory.
+np.empty(2**24, np.uint8)

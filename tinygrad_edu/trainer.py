@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import signal
 import sys
 import threading
@@ -48,7 +49,7 @@ class History:
     def __len__(self) -> int:
         return len(self.loss)
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None, logarithmic: bool = False) -> Any:
         """Draws the losses over the steps into matplotlib axes and returns those.
 
         Raises:
@@ -56,11 +57,12 @@ class History:
         """
         from tinygrad_edu import plot
 
-        return plot.losses(self, ax)
+        return plot.losses(self, ax, logarithmic)
 
     def __repr__(self) -> str:
         end = f", loss {self.loss[0]:.6g} -> {self.loss[-1]:.6g}" if self.loss else ""
-        end += f", validation {self.validation_loss[-1]:.6g}" if self.validation_loss else ""
+        if self.validation_loss:
+            end += f", validation {self.validation_loss[-1]:.6g} at {self.validation_steps[-1]}"
         stop = ", interrupted" if self.interrupted else ""
         return f"<history of {len(self)} steps in {len(self.epoch_ends)} epochs{end}{stop}>"
 
@@ -88,7 +90,9 @@ class Trainer:
     Args:
         model: the net.
         optimizer: an optimiser of its parameters.
-        loss: a function (outputs of the model, y) -> one number.
+        loss: a function (outputs of the model, y) -> one number. `predict` and `score` know
+            `tg.cross_entropy` and `tg.binary_cross_entropy`, both on outputs without a softmax or
+            sigmoid, as classifiers; they read the outputs of any other loss as numbers.
         l2: the weight of the penalty 0.5 * l2 * (sum of all squared weights), over the parameters
             of two axes and more; biases are left out.
         callbacks: `Callback` objects, or functions of the trainer, called after each epoch.
@@ -118,6 +122,15 @@ class Trainer:
     ):
         if not 0 <= l2 < math.inf:
             raise ValueError(f"l2 must be a number of at least 0, got {l2!r}")
+        if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"a Trainer takes a tg.nn.Module and an optimiser of its parameters, as "
+                f"tg.optim.Adam(net.parameters()); got {type(model)} and {type(optimizer)}"
+            )
+        if not callable(loss):
+            raise TypeError(f"loss must be a function, as tg.mse is; got {loss!r}")
+        if not isinstance(callbacks, Iterable):
+            raise TypeError(f"callbacks must be a list, got {callbacks!r}")
         own = {id(p) for p in model.parameters()}
         if not own.intersection(id(p) for p in optimizer.params):
             raise ValueError(
@@ -185,6 +198,7 @@ class Trainer:
         batches = math.ceil(len(X) / size)
         before = [np.array(p.data) for p in self.optimizer.params], dict(self.optimizer.state)
         self._stopping = self.history.interrupted = False
+        state = None
         bar = tqdm(total=epochs * batches, disable=not progress, unit="step")
         try:
             with _ctrl_c_after_the_step(self), np.errstate(**_silent()):
@@ -192,16 +206,17 @@ class Trainer:
                     for X_batch, y_batch in self._batches(X, y, size, shuffle):
                         if self._stopping:
                             break
-                        outputs = self._step(X_batch, y_batch)
+                        state = self._step(X_batch, y_batch), y_batch, validation is not None
                         if bar.update():
-                            bar.set_postfix_str(self._summary(outputs, y_batch), refresh=False)
+                            bar.set_postfix_str(self._summary(*state), refresh=False)
                     else:
                         self._end_epoch(validation)
                     if self._stopping:
                         break
                 if not all(np.isfinite(p.data).all() for p in self.optimizer.params):
                     raise TrainingDiverged(self._advice("out of range after the update"))
-            bar.set_postfix_str(self._summary(outputs, y_batch))
+            if state is not None:
+                bar.set_postfix_str(self._summary(*state))
             if self.history.interrupted:
                 bar.write(
                     f"interrupted: the model is as after step {len(self.history)}", sys.stderr
@@ -231,7 +246,7 @@ class Trainer:
         """One step of training; returns the outputs from before it."""
         outputs = self.model(X)
         loss = self._penalised(self.loss(outputs, y))
-        value = float(plain(loss))
+        value = _one_number(loss)
         if not math.isfinite(value):
             raise TrainingDiverged(self._advice(str(value)))
         self.optimizer.zero_grad()
@@ -257,7 +272,7 @@ class Trainer:
                 outputs = self.model(validation[0])
                 loss = self._penalised(self.loss(outputs, validation[1]))
             self.history.validation_steps.append(len(self.history))
-            self.history.validation_loss.append(float(plain(loss)))
+            self.history.validation_loss.append(_one_number(loss))
             self.history.validation_score.append(self._score(plain(outputs), validation[1]))
         for callback in self.callbacks:
             callback.on_epoch_end(self)
@@ -313,11 +328,11 @@ class Trainer:
         rest = np.sum(np.square(y - decided))
         return float(1 - rest / total) if total else float(rest == 0)
 
-    def _summary(self, outputs: np.ndarray, y: np.ndarray) -> str:
+    def _summary(self, outputs: np.ndarray, y: np.ndarray, validated: bool) -> str:
         text = f"loss {self.history.loss[-1]:.4f}"
         if self._is_classifier():
             text += f", accuracy {self._score(outputs, y):.2f}"
-        if self.history.validation_loss:
+        if validated and self.history.validation_loss:
             text += f", validation {self.history.validation_loss[-1]:.4f}"
         return text
 
@@ -345,7 +360,7 @@ class Trainer:
         # The loss itself knows best which y it accepts: ask it once for all of them, with the
         # outputs of one row in place of all.
         first = self._outputs(X[:1])
-        self.loss(np.broadcast_to(first, (len(X), *first.shape[1:])), y)
+        _one_number(self.loss(np.broadcast_to(first, (len(X), *first.shape[1:])), y))
         return X, y
 
     def _advice(self, what: str) -> str:
@@ -406,6 +421,14 @@ def _as_callback(callback: Any) -> Callback:
     return _AfterEpoch(callback)
 
 
+def _one_number(loss: Any) -> float:
+    if np.size(plain(loss)) != 1:
+        raise TypeError(
+            f"the loss must be one number, but has shape {np.shape(plain(loss))}: take its mean"
+        )
+    return plain(loss).item()
+
+
 def _at_least_1(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -418,6 +441,9 @@ def _numbers(data: Any, name: str) -> np.ndarray:
         array = np.asarray(plain(data))
     except ValueError as error:
         raise ValueError(f"{name} cannot be made an array: {error}") from error
+    if array.dtype == object and all(isinstance(v, numbers.Real) for v in array.flat):
+        # Frames of columns of several kinds, or of pandas' own number types.
+        array = np.array(array.tolist())
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name} must hold numbers, got dtype {array.dtype}: encode categories and drop or "

@@ -53,13 +53,20 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         >>> tg.value_and_grad(lambda x: x * x)(3.0)
         (np.float64(9.0), np.float64(6.0))
     """
+    if not callable(f):
+        raise TypeError(f"a gradient is of a function, got {f!r:.60}")
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not all(isinstance(position, int) for position in positions):
+        raise TypeError(f"argnums must be a position or several in a tuple, got {argnums!r}")
     names = _argument_names(f)
 
     @recording(True)
     def value_and_gradient(*args: Any, **keywords: Any) -> Any:
         if not all(-len(args) <= position < len(args) for position in positions):
-            raise TypeError(f"argnums={argnums} of a call with {len(args)} positional arguments")
+            raise TypeError(
+                f"argnums={argnums} of a call with {len(args)} positional arguments: pass what is "
+                f"differentiated by position"
+            )
         traced = list(args)
         targets: list[Tensor] = []
         for i in positions:
@@ -69,6 +76,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         y = f(*traced, **keywords)
         value, gradients = _pull_back(y, [target._entry for target in targets])
         pairs = iter(zip(targets, gradients, strict=True))
+        # The same walk over the same trees as above, so the gradients come in their order.
         trees = [_map(lambda leaf, _: _like(leaf, *next(pairs)), args[i], "") for i in positions]
         return value, trees[0] if isinstance(argnums, int) else tuple(trees)
 
@@ -84,10 +92,10 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
     Example:
         >>> import numpy as np, tinygrad_edu as tg
         >>> print(tg.record(lambda x, y: np.exp(x) * y, 1.0, 2.0))
-        %0  x = input              ()  float64
-        %1  y = input              ()  float64
-        %2  np.exp(%0)             ()  float64
-        %3  np.multiply(%2, %1)    ()  float64
+        %0  x = input            ()  float64
+        %1  y = input            ()  float64
+        %2  np.exp(%0)           ()  float64
+        %3  np.multiply(%2, %1)  ()  float64
     """
     names = _argument_names(f)
 
@@ -142,8 +150,9 @@ def _traced(leaf: Any, path: str, targets: list[Tensor]) -> Tensor:
 def _pull_back(y: Any, targets: list[Any]) -> tuple[Any, list[Any]]:
     """The value of `y` and its gradients with respect to the target entries.
 
-    They are Tensors if `y` also depends on inputs that need a gradient and are older than the
-    targets, so that an outer gradient can be taken of them; otherwise arrays.
+    They are arrays, unless `y` also depends on inputs that need a gradient and are older than the
+    targets. Those belong to a gradient that is being taken around this one, as in `grad(grad(f))`:
+    then the walk is recorded, and its results are Tensors on the outer tape.
     """
     if np.size(plain(y)) != 1 or np.asarray(plain(y)).dtype.kind not in "fiub":
         shown = f"shape {np.shape(y)}" if isinstance(y, (Tensor, np.ndarray)) else repr(y)[:60]

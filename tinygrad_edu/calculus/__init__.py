@@ -1,6 +1,6 @@
 """The tables of derivatives, grouped as a textbook would.
 
-One line an input: `g` is the gradient at the output, `y` the output, then the inputs by name.
+One line for each input: `g` is the gradient at the output, `y` the output, then the inputs by name.
 Importing this package fills the rule book (`tinygrad_edu.rules`).
 
 What the engine takes as the derivative where a function has a kink or a tie:
@@ -13,7 +13,8 @@ What the engine takes as the derivative where a function has a kink or a tie:
 | `np.maximum(a, b)`, `np.minimum(a, b)` | a = b | 1 for a, 0 for b: the first argument wins |
 | `np.max`, `np.min` | several equal extremes | the gradient is shared equally among them |
 
-So `np.maximum(x, x)` has derivative exactly 1, and `np.maximum(0, x)` at 0 agrees with `relu`.
+So `np.maximum(x, x)` has derivative exactly 1. At x = 0 `np.maximum(0, x)` has derivative 0, as
+`relu(x)` has, and `np.maximum(x, 0)` has derivative 1.
 """
 
 from tinygrad_edu.calculus import elementwise, indexing, linalg, neural, reductions, shapes

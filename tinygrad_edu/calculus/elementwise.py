@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tinygrad_edu.rules import constant, derivative
 
 def _power_da(g: Any, y: Any, a: Any, b: Any) -> Any:
     """b * a**(b-1), which at a = b = 0 is the derivative of the constant a**0: 0, not 0 * inf."""
+    # A number as the exponent stays a number, for which NumPy has faster powers.
     exponent = b - 1 if np.all(b != 0) else b - 1 + ((a == 0) & (b == 0))
     return g * b * a**exponent
 
@@ -24,7 +26,8 @@ derivative(np.add, lambda g, y, a, b: g, lambda g, y, a, b: g)
 derivative(np.subtract, lambda g, y, a, b: g, lambda g, y, a, b: -g)
 derivative(np.multiply, lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)
 derivative(np.divide, lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b)
-derivative(np.power, _power_da, _power_db)
+# x ** 2 is a square; np.power(x, 2) takes twice to ten times as long.
+derivative(np.power, _power_da, _power_db, forward=operator.pow)
 derivative(np.negative, lambda g, y, x: -g)
 derivative(np.positive, lambda g, y, x: g)
 

@@ -57,6 +57,7 @@ def linear(x: Any, W: Any, b: Any) -> Any:
     return y
 
 
+# gx = g W^T, gW = x^T g, gb = 1^T g: the ones add up the rows.
 # BLAS takes half as long again for a product with W.T as for one with a copy of it.
 linear.derivative(
     lambda g, y, x, W, b: g @ W.T.copy(),
@@ -116,7 +117,10 @@ def sigmoid(x: Any) -> Any:
 
 
 def _sigmoid_dx(g: Any, y: Any, x: Any) -> Any:
-    """g * y * (1 - y), in a single buffer, which stays in the cache where three do not."""
+    """g * y * (1 - y), in a single buffer, which stays in the cache where three do not.
+
+    (On Tensors `*=` makes a new value, as `*` does.)
+    """
     gx = 1 - y
     gx *= y
     gx *= g
@@ -280,7 +284,7 @@ def _classes_apart(logits: Any) -> Any:
 
 
 def _cross_entropy_dlogits(g: Any, y: Any, logits: Any, labels: Any) -> Any:
-    """(softmax - 1 at the label) / n."""
+    """(softmax(logits) - one_hot(labels)) / n."""
     n, classes = logits.shape
     one_hot = (np.arange(classes)[:, None] == labels).T
     return (softmax(_classes_apart(logits)) - one_hot) * (g / n)
@@ -290,11 +294,14 @@ cross_entropy.derivative(_cross_entropy_dlogits, None)
 
 
 def _check_pair(prediction: Any, target: Any, prediction_name: str, target_name: str) -> None:
-    if np.shape(prediction) != np.shape(target):
+    shape = np.shape(prediction)
+    if shape != np.shape(target):
+        hint = (
+            f": pass {target_name}.reshape{shape}" if np.size(target) == np.size(prediction) else ""
+        )
         raise ValueError(
-            f"{prediction_name} of shape {np.shape(prediction)} and {target_name} of shape "
-            f"{np.shape(target)} must have the same shape; reshape one of them, so that nothing "
-            f"is broadcast by mistake"
+            f"{prediction_name} of shape {shape} and {target_name} of shape {np.shape(target)} "
+            f"must have the same shape, so that nothing is broadcast by mistake{hint}"
         )
     if np.size(prediction) == 0:
         raise ValueError(f"the mean over an empty batch, of shape {np.shape(target)}")
@@ -303,6 +310,9 @@ def _check_pair(prediction: Any, target: Any, prediction_name: str, target_name:
 @primitive
 def binary_cross_entropy(logits: Any, targets: Any) -> Any:
     """The mean of -t*log(p) - (1-t)*log(1-p) with p = sigmoid(logits), in nats.
+
+    The logits are what comes before the sigmoid: a net for this loss ends without one, and
+    `sigmoid(logits)` are its probabilities.
 
     Shapes: logits and targets of the same shape -> a single value. Targets lie between 0 and 1.
 
