@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from tinygrad_edu.rules import PRIMITIVES
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_examples_print_what_they_are_said_to_print(capsys):
+def test_the_examples_print_what_they_are_said_to_print(capsys, monkeypatch):
     blocks = re.findall(r"```(python|text)\n(.*?)```", README, flags=re.DOTALL)
     names: dict[str, object] = {}
+    # What the README writes into the rule book is taken out of it again.
+    monkeypatch.setitem(PRIMITIVES, np.arctan, None)
     printed = said = ""
     for kind, text in blocks:
         if kind == "python":
@@ -24,7 +28,7 @@ def test_the_examples_print_what_they_are_said_to_print(capsys):
     # How well the net learns depends on the last bits of the machine's BLAS: see the next test.
     accuracy = r"accuracy \d\.\d\d"
     assert re.sub(accuracy, "", printed) == re.sub(accuracy, "", said)
-    assert len(blocks) == 8
+    assert len(blocks) == 10
 
 
 def test_the_example_learns():
