@@ -1,5 +1,6 @@
 """Nets: which parameters a module has, how they begin, and what the forward pass computes."""
 
+import contextlib
 import copy
 import itertools
 import pickle
@@ -396,3 +397,25 @@ def test_weights_must_be_floating_point(dtype):
 def test_input_of_another_width_names_the_shapes():
     with pytest.raises(ValueError, match=r"\(5, 4\).*\(2, 3\)"):
         nn.Linear(2, 3, rng=0)(np.ones((5, 4)))
+
+
+def test_an_activation_that_is_kept_is_no_parameter():
+    class Keeping(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(2, 1, rng=0)
+
+        def forward(self, x):
+            self.last = self.inner(x)
+            return self.last
+
+    net = Keeping()
+    for context in (contextlib.nullcontext(), tg.no_grad()):
+        with context:
+            net(np.ones((1, 2)))
+        assert list(net.state_dict()) == ["inner.W", "inner.b"]
+        assert len(net.parameters()) == 2
+
+
+def test_a_class_is_no_layer():
+    with pytest.raises(TypeError, match=r"as nn\.ReLU\(\) is; got"):
+        nn.Sequential(nn.Linear(2, 2, rng=0), nn.ReLU)

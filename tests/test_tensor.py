@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import array
+import copy
 import math
+import pickle
+import subprocess
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tinygrad_edu as tg
@@ -510,3 +516,165 @@ def test_no_grad_decorates_with_and_without_brackets():
         return x * 2
 
     assert not off(leaf(1.0)).requires_grad
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (slice(None), (0, 0)),
+        ((0, 0, 1),),
+        pd.Series([0, 0, 1]),
+        (slice(None), pd.Index([1, 1])),
+        array.array("i", [0, 0, 1]),
+        (range(2), [0, 0]),
+        np.int64(1),
+        (tg.Tensor([0, 0]), 1),
+        (Ellipsis, None, [-1, -1]),
+        ([True, False], [0, 0]),
+    ],
+    ids=str,
+)
+def test_repeated_positions_add_up_in_every_kind_of_index(index):
+    x = np.arange(6.0).reshape(2, 3)
+    if isinstance(index, tuple):
+        plain_index = tuple(i.data if isinstance(i, tg.Tensor) else i for i in index)
+    else:
+        plain_index = index
+    picked = x[plain_index]
+    weights = np.random.default_rng(0).normal(size=picked.shape)
+    expected = np.zeros_like(x)
+    np.add.at(expected, plain_index, weights)
+    t = tg.Tensor(x, requires_grad=True)
+    y = t[index]
+    np.testing.assert_array_equal(y.data, picked)
+    y.backward(weights)
+    np.testing.assert_array_equal(t.grad, expected)
+
+
+@pytest.mark.parametrize(
+    "special", [np.ma.array([1.0, 2.0], mask=[0, 1]), np.ones(2).view(np.recarray)]
+)
+def test_arrays_with_an_arithmetic_of_their_own_are_refused(special):
+    x = leaf(1.0, 2.0)
+    for use in (
+        lambda: x * special,
+        lambda: special * x,
+        lambda: np.sum(special - x),
+        lambda: tg.Tensor(special),
+        lambda: tg.grad(np.sum)(special),
+    ):
+        with pytest.raises(TypeError, match=r"pass np\.asarray|lose its gradient"):
+            use()
+
+
+@pytest.mark.parametrize("kind", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_and_pickles(kind):
+    net = tg.nn.MLP((2, 3, 1), "tanh", rng=0)
+    x = np.ones((2, 2))
+    np.sum(net(x)).backward()
+    other = kind(net)
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+        np.testing.assert_array_equal(p.grad, q.grad)
+        assert q.requires_grad
+        assert q.name == p.name
+        assert not np.shares_memory(p.data, q.data)
+    other.zero_grad()
+    np.sum(other(x)).backward()
+    trainer = tg.Trainer(net, tg.optim.SGD(net.parameters(), lr=0.1))
+    assert kind(trainer).loss is tg.cross_entropy
+    with pytest.raises(TypeError, match=r"x\.detach\(\)"):
+        kind(net(x))
+
+
+def test_a_pickle_from_a_longer_process_can_be_trained():
+    program = (
+        "import pickle, sys, numpy as np, tinygrad_edu as tg\n"
+        "x = tg.Tensor(1.0, requires_grad=True)\n"
+        "for _ in range(1000): x * 2\n"
+        "sys.stdout.buffer.write(pickle.dumps(tg.nn.MLP((2, 1), rng=0)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    other = (
+        "import pickle, sys, numpy as np, tinygrad_edu as tg\n"
+        "net = pickle.load(sys.stdin.buffer)\n"
+        "np.sum(net(np.ones((2, 2)))).backward()\n"
+    )
+    subprocess.run([sys.executable, "-c", other], input=run.stdout, check=True)
+
+
+def test_setting_requires_grad_to_what_it_is_changes_nothing():
+    x = leaf(3.0)
+    np.sum(x * x).backward()
+    y = np.sum(x * x)
+    x.requires_grad = True
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [12.0])
+    y = np.sum(leaf(1.0) * x)
+    x.requires_grad = False
+    x.data -= 100
+    with pytest.raises(RuntimeError, match="was changed after"):
+        y.backward()
+
+
+def test_views_of_other_tensors_are_read_only():
+    x = leaf(1.0, 2.0)
+    with tg.no_grad():
+        views = x[0:1], x.reshape(2, 1), x.T
+        seen = np.asarray(x)
+    for view in views:
+        with pytest.raises(ValueError, match="read-only"):
+            view.data -= 100
+    with pytest.raises(ValueError, match="read-only"):
+        seen[0] = 5
+
+
+def test_data_of_another_kind_is_refused():
+    counts = tg.Tensor([1, 2])
+    with pytest.raises(TypeError, match="int64 and cannot hold dtype float64"):
+        counts.data = [1.7, 2.2]
+    w = leaf(1.0)
+    with pytest.raises(TypeError, match="cannot hold dtype complex128"):
+        w.data = [1j]
+    with pytest.raises(TypeError, match="complex"):
+        w.astype(complex)
+
+
+def test_integers_do_not_overflow_in_activations_and_losses():
+    small = np.array([1, 2], np.uint8)
+    np.testing.assert_allclose(tg.sigmoid(small), tg.sigmoid(small.astype(float)))
+    np.testing.assert_allclose(tg.softplus(small), tg.softplus(small.astype(float)))
+    np.testing.assert_allclose(tg.softmax(small), tg.softmax(small.astype(float)))
+    assert tg.sum_of_squares(np.array([100, 100], np.int8)) == 20000
+    assert tg.mse(np.array([200], np.int16), np.array([-200], np.int16)) == 160000
+    exponents = np.array([-128, 3], np.int8)
+    slope = tg.grad(lambda x: np.sum(x**exponents))(1.1)
+    assert slope == pytest.approx(-128 * 1.1**-129 + 3 * 1.1**2)
+
+
+def test_the_other_byte_order_is_taken_over_in_the_machines_own():
+    x = np.array([1.0, 3.0, 3.0]).astype(np.dtype(float).newbyteorder())
+    np.testing.assert_array_equal(tg.grad(np.max)(x), [0.0, 0.5, 0.5])
+    t = tg.Tensor(x, requires_grad=True)
+    np.max(t).backward()
+    assert t.grad.dtype == np.float64
+
+
+@pytest.mark.parametrize("shapes", [((2, 2, 0), (2, 0, 3)), ((0, 2), (2, 2, 3)), ((2,), (0, 2, 3))])
+def test_dot_of_empty_arrays(shapes):
+    a, b = (np.ones(shape) for shape in shapes)
+    ga, gb = tg.grad(lambda a, b: np.sum(np.dot(a, b)), (0, 1))(a, b)
+    assert (ga.shape, gb.shape) == shapes
+
+
+def test_binary_cross_entropy_keeps_its_digits_far_out():
+    assert tg.binary_cross_entropy(np.array([40.0]), np.array([1.0])) == pytest.approx(
+        math.exp(-40), rel=1e-12
+    )
+
+
+def test_the_bias_of_an_affine_layer_widens_as_in_numpy():
+    x, W = np.ones((1, 2), np.float32), np.ones((2, 1), np.float32)
+    for b in (np.array([0.5]), np.array([0.5], np.float32)):
+        assert tg.linear(x, W, b).dtype == (x @ W + b).dtype
+    np.testing.assert_array_equal(tg.linear(x.astype(int), W.astype(int), np.array([0.5])), [[2.5]])

@@ -857,7 +857,7 @@ def test_numbers_in_frames_of_several_kinds_are_numbers():
         (lambda net: tg.optim.Adam(net), r"net\.parameters\(\)"),
         (
             lambda net: trainer_of(net, loss=lambda p, y: p.sum(axis=1)).fit(*problem(), 1),
-            r"loss must be one number, but has shape \(\d+,\)",
+            r"loss must be one number, a Tensor, got shape \(\d+,\)",
         ),
     ],
 )

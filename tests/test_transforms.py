@@ -156,6 +156,8 @@ def test_arguments_that_have_no_gradient_are_named(argument, message):
     [
         (lambda x: x, r"it returned shape \(2,\)"),
         (lambda x: (np.sum(x), 1.0), "single real number"),
+        (lambda x: (np.sum(x),), "single real number"),
+        (lambda x: [np.sum(x)], "single real number"),
         (lambda x: "no", "'no'"),
         (lambda x: None, "None"),
         (lambda x: 1j, "1j"),
@@ -193,6 +195,8 @@ def test_the_backward_pass_is_on_the_tape_of_value_and_grad():
 def test_what_is_no_function_and_no_position_is_refused():
     with pytest.raises(TypeError, match=r"a gradient is of a function, got 3\.0"):
         tg.grad(3.0)
+    with pytest.raises(TypeError, match="names the same of 2 arguments twice"):
+        tg.grad(lambda x, y: x * y, argnums=(0, -2))(1.0, 2.0)
     with pytest.raises(TypeError, match="argnums must be a position"):
         tg.grad(np.sum, argnums="x")
     with pytest.raises(TypeError, match="pass what is differentiated by position"):

@@ -71,10 +71,13 @@ class Module:
                 yield from value.named_modules(name, (*above, self))
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """The Tensors of this module and all within it, each with its path: `layers.0.W`."""
+        """The Tensors of this module and all within it, each with its path: `layers.0.W`.
+
+        Those that an operation made do not count, such as an activation that was kept.
+        """
         for path, module in self.named_modules():
             for name, value in _members(vars(module), f"{path}." if path else ""):
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) and value.is_input:
                     yield name, value
 
     def parameters(self) -> list[Tensor]:
@@ -266,6 +269,9 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module):
+        for layer in layers:
+            if not callable(layer) or isinstance(layer, type):
+                raise TypeError(f"a layer must be a module, as nn.ReLU() is; got {layer!r:.60}")
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:

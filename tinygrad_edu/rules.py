@@ -67,15 +67,19 @@ class Primitive:
         self.core_axes: int | None = None
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        for argument in args:
-            if hasattr(argument, "__record__"):
-                return argument.__record__(self, args, keywords)
         for argument in keywords.values():
             if hasattr(argument, "__record__"):
                 # Rules go by position, so an input given by name is put there first.
                 bound = inspect.signature(self.forward).bind(*args, **keywords)
                 return argument.__record__(self, bound.args, bound.kwargs)
+        for argument in args:
+            if hasattr(argument, "__record__"):
+                return argument.__record__(self, args, keywords)
         return self.forward(*args, **keywords)
+
+    def __reduce__(self) -> str:
+        # Copied and pickled by name, as functions are: a copy would be another operation.
+        return str(self.__dict__["__qualname__"])
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -108,9 +112,9 @@ class Primitive:
         if self.every is not None:
             return functools.partial(self.every, position)
         raise NotImplementedError(
-            f"{self.name} has no derivative rule for its argument {position}; add rules with "
-            f"{self.name}.derivative(lambda g, y, ...: ..., ...), one for each input in order, "
-            f"or pass the argument as a plain array (x.numpy()) if it is a constant"
+            f"{self.name} has no derivative rule for its argument {position}; give it one for "
+            f"each input in order, with .derivative(lambda g, y, ...: ..., ...) or, for a NumPy "
+            f"function, tg.derivative(...), or pass x.numpy() if no gradient shall flow there"
         )
 
     @functools.cached_property
@@ -185,8 +189,9 @@ def derivative(
     """
     if isinstance(function, np.ufunc) and function.signature is None:
         core_axes = 0
-    entry = Primitive(forward or function, f"np.{function.__name__}")
-    PRIMITIVES[function] = entry.derivative(*rules, every=every, core_axes=core_axes)
+    if function not in PRIMITIVES:
+        PRIMITIVES[function] = Primitive(forward or function, f"np.{function.__name__}")
+    PRIMITIVES[function].derivative(*rules, every=every, core_axes=core_axes)
 
 
 def composition(function: Function) -> Callable[[Function], Function]:

@@ -281,10 +281,11 @@ class Tape:
         """The tape of everything that the tensors were computed from.
 
         Raises:
-            ValueError: a tensor that was not recorded, or whose tape backward() has freed.
+            ValueError: a tensor that was not recorded.
+            RuntimeError: a tensor whose tape backward() has freed.
         """
         entries = [getattr(tensor, "_entry", None) for tensor in tensors]
-        if not entries or None in entries:
+        if not entries or not all(entry is not None and entry.requires_grad for entry in entries):
             raise ValueError(
                 "nothing was recorded for this value: a tape is recorded when an operation reads "
                 "a Tensor with requires_grad=True, outside no_grad()"

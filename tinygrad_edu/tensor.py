@@ -82,7 +82,7 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
     needed = bare = False
     for argument in args:
         if isinstance(argument, Tensor):
-            values.append(argument._data)
+            values.append(argument._array)
             entry = argument._entry
             inputs.append(entry)
             if entry is None:
@@ -101,13 +101,13 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
     if type(y) is not np.ndarray:
         y = np.asarray(y)
     result = _new(Tensor)
-    result._data = y
+    result._array = y
     if needed and _mode.on:
         if y.dtype.kind != "f" or len(primitive.rules) < len(inputs):
             _check_recordable(primitive, inputs, y)
         if bare:
             # A constant that is read by the tape stands on it, so that a change is noticed.
-            inputs = [_entry_of(argument) for argument in args]
+            inputs = [a._own_entry() if isinstance(a, Tensor) else None for a in args]
         result._entry = Entry(primitive, values, inputs, keywords, y)
     else:
         result._entry = None
@@ -118,16 +118,10 @@ _AS_THEY_ARE = frozenset((np.ndarray, float, int, bool, type(None)))
 _new = object.__new__
 
 
-def _entry_of(argument: Any) -> Entry | None:
-    if isinstance(argument, Tensor) and argument._entry is None:
-        argument._entry = Entry.of_input(argument._data, requires_grad=False)
-    return argument._entry if isinstance(argument, Tensor) else None
-
-
 def _constant(argument: Any, primitive: Primitive, position: int) -> Any:
     """An argument that is not a Tensor, as an array if it stands where an array is read."""
     read = primitive.every is not None or position < len(primitive.rules)
-    return argument if isinstance(argument, np.generic) or not read else np.asarray(argument)
+    return argument if isinstance(argument, np.generic) or not read else as_array(argument)
 
 
 def _check_recordable(primitive: Primitive, inputs: list[Entry | None], y: np.ndarray) -> None:
@@ -145,14 +139,29 @@ def _check_recordable(primitive: Primitive, inputs: list[Entry | None], y: np.nd
 def _explained(error: Exception, primitive: Primitive, values: list[Any]) -> Exception:
     """The error with the operation and the shapes that it was given in front."""
     shapes = [str(v.shape) if isinstance(v, np.ndarray) else repr(v)[:60] for v in values]
-    kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+    kinds = (np.exceptions.AxisError, IndexError, TypeError, ValueError)
+    kind = next(kind for kind in kinds if isinstance(error, kind))
     return kind(f"{primitive.name} of {' and '.join(shapes)}: {error}")
+
+
+def as_array(value: Any) -> np.ndarray:
+    """The value as an array.
+
+    Raises:
+        TypeError: an array of a kind whose arithmetic is its own: masked arrays, matrices.
+    """
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+        raise TypeError(
+            f"{type(value).__name__} computes in ways of its own; pass np.asarray(x), or for a "
+            f"masked array x.filled(...)"
+        )
+    return np.asarray(value)
 
 
 def plain(value: Any) -> Any:
     """The value with every Tensor in it, also inside tuples, lists and dicts, as an array."""
     if isinstance(value, Tensor):
-        return value._data
+        return value._array
     if type(value) in (tuple, list):
         return type(value)(map(plain, value))
     if type(value) is dict:
@@ -177,7 +186,7 @@ def _in_place(function: Any) -> Any:
     def operator(self: Tensor, other: Any) -> Tensor:
         if _mode.on or not (self.is_leaf and self.requires_grad):
             return record(primitive, (self, other), {})
-        self.data = function(self._data, plain(other))
+        self.data = function(self._array, plain(other))
         return self
 
     return operator
@@ -193,7 +202,7 @@ def _operator(function: Any, swapped: bool = False) -> Any:
 
 def _comparison(function: Any) -> Any:
     """A comparison operator: a plain boolean array, since its derivative is 0."""
-    return lambda self, other: function(self._data, plain(other))
+    return lambda self, other: function(self._array, plain(other))
 
 
 def _method(function: Any, *names: str) -> Any:
@@ -203,7 +212,8 @@ def _method(function: Any, *names: str) -> Any:
     def method(self: Tensor, *args: Any, **keywords: Any) -> Tensor:
         keywords.update(zip(names, args, strict=False))
         if len(args) > len(names):
-            raise TypeError(f"Tensor.{function.__name__} takes {', '.join(names)}; got {args}")
+            takes = ", ".join(names) or "no arguments"
+            raise TypeError(f"Tensor.{function.__name__} takes {takes}; got {args}")
         return record(primitive, (self,), primitive.understood((self,), keywords))
 
     method.__doc__ = f"The same as `np.{function.__name__}({', '.join(('x', *names))})`."
@@ -231,15 +241,13 @@ class Tensor:
         array([2., 4., 6.])
     """
 
-    __slots__ = ("_data", "_entry")
-    _data: np.ndarray
+    __slots__ = ("_array", "_entry")
+    _array: np.ndarray
     _entry: Entry | None
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None):
-        self._data = _checked(data, requires_grad, name)
-        self._entry = None
-        if requires_grad or name is not None:
-            self._entry = Entry.of_input(self._data, requires_grad, name)
+        self._array = _checked(data, requires_grad, name)
+        self._entry = Entry.of_input(self._array, requires_grad, name)
 
     __record__ = staticmethod(record)
 
@@ -247,8 +255,8 @@ class Tensor:
 
     @property
     def data(self) -> np.ndarray:
-        """The array. Results on a tape are read-only; inputs may be assigned to between steps."""
-        return self._data if self.is_leaf else _read_only(self._data)
+        """The array; read-only if it was computed on a tape, or shares another's memory."""
+        return self._array if self.is_leaf and self._array.base is None else _read_only(self._array)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -257,14 +265,20 @@ class Tensor:
                 f"this tensor is the result of {self._entry.primitive.name}; changing it would "
                 f"make its tape wrong. Use x = x.detach() to go on without the tape"
             )
-        if value is not self._data:  # as it is after x.data -= ...
-            value = np.array(plain(value), self._data.dtype)
-            if value.shape != self._data.shape:
+        if value is not self._array:  # as it is after x.data -= ...
+            value = as_array(plain(value))
+            if not np.can_cast(value.dtype, self.dtype, "same_kind"):
+                raise TypeError(
+                    f"the data of {self.name or 'a tensor'} has dtype {self.dtype} and cannot hold "
+                    f"dtype {value.dtype}"
+                )
+            value = np.array(value, self.dtype)
+            if value.shape != self._array.shape:
                 raise ValueError(
-                    f"the data of {self.name or 'a tensor'} has shape {self._data.shape} and "
+                    f"the data of {self.name or 'a tensor'} has shape {self._array.shape} and "
                     f"cannot become shape {value.shape}; make a new Tensor for another shape"
                 )
-            self._data = value
+            self._array = value
         if self._entry is not None:
             self._entry.set_value(value)
 
@@ -278,13 +292,14 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        if self._entry is None or not (self.is_leaf and self.requires_grad):
+            if value is not None:
+                raise RuntimeError("only an input with requires_grad=True has a gradient")
+            return
         if value is not None and np.shape(value) != self.shape:
             raise ValueError(f"a tensor of shape {self.shape} has no gradient of {np.shape(value)}")
-        if self._entry is None:
-            raise RuntimeError("only a tensor with requires_grad=True has a gradient")
-        self._entry.grad = (
-            value if isinstance(value, Tensor | None) else np.array(value, self.dtype)
-        )
+        keeps = value is None or isinstance(value, Tensor)
+        self._entry.grad = value if keeps else np.array(value, self.dtype)
 
     @property
     def requires_grad(self) -> bool:
@@ -297,13 +312,18 @@ class Tensor:
             raise RuntimeError(
                 "requires_grad can only be set on inputs; use x.detach() for a copy without tape"
             )
-        _check_dtype(self._data.dtype, value, self.name)
-        self._entry = Entry.of_input(self._data, value, self.name)
+        _check_dtype(self._array.dtype, value, self.name)
+        self._own_entry().requires_grad = bool(value)
 
     @property
     def is_leaf(self) -> bool:
         """Whether no recorded operation made this tensor; only leaves have a `.grad`."""
         return self._entry is None or self._entry.primitive is None
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the tensor was made by `Tensor(...)` and not by an operation."""
+        return self._entry is not None and self._entry.primitive is None
 
     @property
     def name(self) -> str | None:
@@ -312,43 +332,55 @@ class Tensor:
 
     @name.setter
     def name(self, value: str | None) -> None:
+        self._own_entry().name = value
+
+    def _own_entry(self) -> Entry:
+        """The entry; a result that was not recorded gets one when it is first read by a tape."""
         if self._entry is None:
-            self._entry = Entry.of_input(self._data, requires_grad=False)
-        self._entry.name = value
+            self._entry = Entry.of_input(self._array, requires_grad=False)
+        return self._entry
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The length of each axis."""
-        return self._data.shape
+        return self._array.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
         """The number of values."""
-        return self._data.size
+        return self._array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype."""
-        return self._data.dtype
+        return self._array.dtype
 
     def item(self) -> float:
         """The only value of a tensor of size 1, as a Python number, off the tape."""
-        return self._data.item()
+        return self._array.item()
 
     def numpy(self) -> np.ndarray:
         """The value as a plain array, off the tape; read-only if a gradient is wanted of it."""
-        return _read_only(self._data) if self.requires_grad else self._data
+        return _read_only(self._array) if self.requires_grad else self._array
 
     def detach(self) -> Tensor:
         """The value as a new Tensor that needs no gradient."""
-        return Tensor(self._data)
+        return Tensor(self._array)
 
     # The gradient.
+
+    def __reduce__(self) -> Any:
+        if not self.is_leaf:
+            raise TypeError(
+                "the result of a recorded operation cannot be copied or pickled with its tape: "
+                "use x.detach()"
+            )
+        return _restored, (self._array, self.requires_grad, self.name, plain(self.grad))
 
     def zero_grad(self) -> None:
         """Forgets the accumulated gradient."""
@@ -365,6 +397,8 @@ class Tensor:
             retain_graph: keep the tape for another backward pass; as a rule it is freed.
                 Defaults to `create_graph`.
             create_graph: record the backward pass too, so that `.grad` can be differentiated.
+                The gradient then holds the tape and the tape the gradient: `zero_grad()` parts
+                them, or else the garbage collector does.
 
         Raises:
             RuntimeError: the tensor needs no gradient, has several values and no `gradient` was
@@ -398,7 +432,7 @@ class Tensor:
     def _seed(self, gradient: Any) -> np.ndarray:
         """The gradient at the output, checked, in the tensor's dtype and an array of its own."""
         if gradient is None:
-            if self._data.size != 1:
+            if self._array.size != 1:
                 raise RuntimeError(
                     f"backward() without a gradient needs a single value, this tensor has shape "
                     f"{self.shape}: take a sum or mean first, or pass gradient= of that shape"
@@ -438,7 +472,7 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         self._refuse_to_leave("turning a recorded Tensor into an array")
-        return np.array(self._data, dtype, copy=copy)
+        return np.array(self.numpy(), dtype, copy=copy)
 
     def __float__(self) -> float:
         self._refuse_to_leave("float() of a recorded Tensor")
@@ -469,16 +503,16 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._array)
 
     def __int__(self) -> int:
         return int(self.item())
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._array)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self._data)))
+        return (self[i] for i in range(len(self._array)))
 
     def __getitem__(self, index: Any) -> Tensor:
         parts = tuple(map(_index, index)) if isinstance(index, tuple) else _index(index)
@@ -496,7 +530,7 @@ class Tensor:
         raise AttributeError(f"Tensor has no attribute {name!r}{hint}")
 
     def __repr__(self) -> str:
-        text = np.array2string(self._data, separator=", ", prefix="Tensor(")
+        text = np.array2string(self._array, separator=", ", prefix="Tensor(")
         extras = [f"dtype={self.dtype}"] if self.dtype != np.float64 else []
         if self._entry is not None:
             if self._entry.primitive is not None:
@@ -541,39 +575,42 @@ class Tensor:
 
         Integers have no gradient: `x.astype(int)` is a Tensor off the tape.
         """
-        if np.dtype(dtype).kind != "f":
-            return Tensor(self._data.astype(dtype))
+        kind = np.dtype(dtype).kind
+        if kind == "c" and self.requires_grad:
+            raise TypeError(f"there are no gradients of complex numbers: astype({dtype!r})")
+        if kind != "f":
+            return Tensor(self._array.astype(dtype))
         return record(astype, (self, dtype), {})
 
     def argmax(self, axis: int | None = None) -> Any:
         """The position of the largest value along an axis: a plain array of integers."""
-        return np.argmax(self._data, axis=axis)
+        return np.argmax(self._array, axis=axis)
 
     def argmin(self, axis: int | None = None) -> Any:
         """The position of the smallest value along an axis: a plain array of integers."""
-        return np.argmin(self._data, axis=axis)
+        return np.argmin(self._array, axis=axis)
 
 
 def _index(part: Any) -> Any:
-    """One part of an index: Tensors, lists, ranges and arrays as an array of the tape's own."""
+    """One part of an index: whatever holds several positions as an array of the tape's own."""
+    if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)):
+        return part
     if isinstance(part, Tensor):
         if part.requires_grad:
             raise TypeError("a Tensor that needs a gradient cannot be an index; use x.numpy()")
-        part = part._data
-    if isinstance(part, (list, range, np.ndarray)):
-        array = np.array(part)
-        return array.astype(np.intp) if array.size == 0 and array.dtype != bool else array
-    return part
+        part = part._array
+    array = np.array(part)
+    return array.astype(np.intp) if array.size == 0 and array.dtype != bool else array
 
 
 def _checked(data: Any, requires_grad: bool, name: str | None) -> np.ndarray:
     """A copy of the data as an array of numbers."""
     try:
-        array = np.array(data)
+        array = np.array(as_array(data))
     except ValueError as error:
         raise ValueError(f"cannot make a Tensor of this data: {error}") from error
     _check_dtype(array.dtype, requires_grad, name)
-    return array
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _check_dtype(dtype: np.dtype[Any], requires_grad: bool, name: str | None) -> None:
@@ -588,6 +625,13 @@ def _check_dtype(dtype: np.dtype[Any], requires_grad: bool, name: str | None) ->
         )
 
 
+def _restored(data: np.ndarray, requires_grad: bool, name: str | None, grad: Any) -> Tensor:
+    """A Tensor from a copy or a pickle, with a place of its own in the order of this process."""
+    tensor = Tensor(data, requires_grad, name)
+    tensor.grad = grad
+    return tensor
+
+
 def _read_only(data: np.ndarray) -> np.ndarray:
     view = data.view()
     view.flags.writeable = False
@@ -597,7 +641,7 @@ def _read_only(data: np.ndarray) -> np.ndarray:
 def lift(entry: Entry, value: np.ndarray) -> Tensor:
     """The value of an entry as a Tensor that stands on the tape at that entry."""
     tensor = _new(Tensor)
-    tensor._data = value
+    tensor._array = value
     tensor._entry = entry
     return tensor
 

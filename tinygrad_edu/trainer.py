@@ -17,7 +17,7 @@ from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, random_generator
 from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
-from tinygrad_edu.tensor import Tensor, no_grad, plain
+from tinygrad_edu.tensor import Tensor, as_array, no_grad, plain
 
 __all__ = ["Callback", "History", "Trainer", "TrainingDiverged"]
 
@@ -193,6 +193,7 @@ class Trainer:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise TypeError("validation must be a pair (X, y)")
             validation = self._checked(*validation, "validation X", "validation y")
+            self._score(self._outputs(validation[0]), validation[1])
         epochs = _at_least_1("epochs", epochs)
         size = len(X) if batch_size is None else min(_at_least_1("batch_size", batch_size), len(X))
         batches = math.ceil(len(X) / size)
@@ -247,6 +248,11 @@ class Trainer:
         outputs = self.model(X)
         loss = self._penalised(self.loss(outputs, y))
         value = _one_number(loss)
+        if not isinstance(loss, Tensor):
+            raise TypeError(
+                f"the loss is {type(loss)}, which no gradient can flow through: compute model and "
+                f"loss with NumPy functions, without .numpy(), .data or .item()"
+            )
         if not math.isfinite(value):
             raise TrainingDiverged(self._advice(str(value)))
         self.optimizer.zero_grad()
@@ -306,7 +312,11 @@ class Trainer:
 
     def _outputs(self, X: np.ndarray) -> np.ndarray:
         with no_grad():
-            return plain(self.model(X))
+            outputs = plain(self.model(X))
+        if not isinstance(outputs, np.ndarray) or outputs.shape[:1] != X.shape[:1]:
+            shown = f"shape {outputs.shape}" if isinstance(outputs, np.ndarray) else type(outputs)
+            raise TypeError(f"the model must return one row for each of {len(X)}, got {shown}")
+        return outputs
 
     def _decided(self, outputs: np.ndarray) -> np.ndarray:
         if self.loss is neural.cross_entropy:
@@ -360,7 +370,7 @@ class Trainer:
         # The loss itself knows best which y it accepts: ask it once for all of them, with the
         # outputs of one row in place of all.
         first = self._outputs(X[:1])
-        _one_number(self.loss(np.broadcast_to(first, (len(X), *first.shape[1:])), y))
+        _one_number(self.loss(Tensor(np.broadcast_to(first, (len(X), *first.shape[1:]))), y))
         return X, y
 
     def _advice(self, what: str) -> str:
@@ -422,10 +432,9 @@ def _as_callback(callback: Any) -> Callback:
 
 
 def _one_number(loss: Any) -> float:
-    if np.size(plain(loss)) != 1:
-        raise TypeError(
-            f"the loss must be one number, but has shape {np.shape(plain(loss))}: take its mean"
-        )
+    if not isinstance(loss, (Tensor, np.ndarray, np.generic)) or np.size(plain(loss)) != 1:
+        shown = f"shape {np.shape(plain(loss))}" if hasattr(loss, "shape") else type(loss)
+        raise TypeError(f"the loss must be one number, a Tensor, got {shown}: take its mean")
     return plain(loss).item()
 
 
@@ -438,7 +447,7 @@ def _at_least_1(name: str, value: Any) -> int:
 def _numbers(data: Any, name: str) -> np.ndarray:
     """Arrays, lists, Tensors and pandas frames as an array of finite numbers."""
     try:
-        array = np.asarray(plain(data))
+        array = as_array(plain(data))
     except ValueError as error:
         raise ValueError(f"{name} cannot be made an array: {error}") from error
     if array.dtype == object and all(isinstance(v, numbers.Real) for v in array.flat):

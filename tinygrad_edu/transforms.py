@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.tape import Entry, Tape, reachable, walk_back
-from tinygrad_edu.tensor import Tensor, lift, plain, recording
+from tinygrad_edu.tensor import Tensor, as_array, lift, plain, recording
 
 __all__ = ["grad", "record", "value_and_grad"]
 
@@ -22,7 +22,10 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
     """The gradient of `f`, as a function of the same arguments.
 
     Args:
-        f: a function that returns a single number.
+        f: a function that returns a single number. Arguments that it changes in place are the
+            caller's own; what it reads besides its arguments counts as constant, except Tensors
+            that need a gradient (as the parameters of a net do): then the gradient is a Tensor,
+            which can be differentiated by those in its turn; `.numpy()` is its value.
         argnums: the position of the argument to differentiate by, or several in a tuple; then
             the gradients come in a tuple.
 
@@ -67,6 +70,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
                 f"argnums={argnums} of a call with {len(args)} positional arguments: pass what is "
                 f"differentiated by position"
             )
+        if len({position % len(args) for position in positions}) < len(positions):
+            raise TypeError(f"argnums={argnums} names the same of {len(args)} arguments twice")
         traced = list(args)
         targets: list[Tensor] = []
         for i in positions:
@@ -136,7 +141,9 @@ def _traced(leaf: Any, path: str, targets: list[Tensor]) -> Tensor:
         # which the function may also read by itself.
         tensor = leaf.copy()
     else:
-        array = np.asarray(plain(leaf))
+        array = as_array(plain(leaf))
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind != "f":
             raise TypeError(
                 f"{path} is {leaf!r:.60}, of dtype {array.dtype}: gradients are for "
@@ -154,7 +161,8 @@ def _pull_back(y: Any, targets: list[Any]) -> tuple[Any, list[Any]]:
     targets. Those belong to a gradient that is being taken around this one, as in `grad(grad(f))`:
     then the walk is recorded, and its results are Tensors on the outer tape.
     """
-    if np.size(plain(y)) != 1 or np.asarray(plain(y)).dtype.kind not in "fiub":
+    one = isinstance(y, (Tensor, np.ndarray, np.generic, int, float)) and np.size(plain(y)) == 1
+    if not one or np.asarray(plain(y)).dtype.kind not in "fiub":
         shown = f"shape {np.shape(y)}" if isinstance(y, (Tensor, np.ndarray)) else repr(y)[:60]
         raise TypeError(
             f"the function must return a single real number, it returned {shown}: take a sum or "
@@ -166,10 +174,10 @@ def _pull_back(y: Any, targets: list[Any]) -> tuple[Any, list[Any]]:
     start = targets[0].order if targets else 0
     outer = any(e.requires_grad and e.primitive is None and e.order < start for e in entries)
     if outer:
-        gradients = walk_back(entries, Tensor(np.ones_like(y._data)), targets, lift)
+        gradients = walk_back(entries, Tensor(np.ones_like(y._array)), targets, lift)
     else:
-        gradients = walk_back(entries, np.ones_like(y._data), targets)
-    return y if outer else y._data[()], [gradients.get(target) for target in targets]
+        gradients = walk_back(entries, np.ones_like(y._array), targets)
+    return y if outer else y._array[()], [gradients.get(target) for target in targets]
 
 
 def _like(leaf: Any, target: Tensor, gradient: Any) -> Any:

@@ -12,6 +12,8 @@ from tinygrad_edu.rules import constant, derivative
 
 def _power_da(g: Any, y: Any, a: Any, b: Any) -> Any:
     """b * a**(b-1), which at a = b = 0 is the derivative of the constant a**0: 0, not 0 * inf."""
+    if isinstance(b, np.ndarray) and b.dtype.kind in "iu":
+        b = b.astype(float)  # b - 1 may not fit a small integer type
     # A number as the exponent stays a number, for which NumPy has faster powers.
     exponent = b - 1 if np.all(b != 0) else b - 1 + ((a == 0) & (b == 0))
     return g * b * a**exponent

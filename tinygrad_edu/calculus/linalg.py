@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ derivative(np.matmul, _matmul_da, _matmul_db, core_axes=2)
 
 def _as_columns(b: Any) -> Any:
     order = (b.ndim - 2, *range(b.ndim - 2), b.ndim - 1)
-    return np.transpose(b, order).reshape(b.shape[-2], -1)
+    return np.transpose(b, order).reshape(b.shape[-2], math.prod(b.shape[:-2]) * b.shape[-1])
 
 
 def _dot_da(g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -54,7 +55,8 @@ def _dot_da(g: Any, y: Any, a: Any, b: Any) -> Any:
     if b.ndim <= 2:
         return _matmul_da(g, y, a, b)
     columns = _as_columns(b)
-    return (g.reshape(-1, columns.shape[1]) @ columns.T).reshape(a.shape)
+    rows = g.reshape(math.prod(a.shape[:-1]), columns.shape[1])
+    return (rows @ columns.T).reshape(a.shape)
 
 
 def _dot_db(g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -64,8 +66,8 @@ def _dot_db(g: Any, y: Any, a: Any, b: Any) -> Any:
         return g * a
     if b.ndim <= 2:
         return _matmul_db(g, y, a, b)
-    rows = a.reshape(-1, a.shape[-1])
-    gradient = rows.T @ g.reshape(rows.shape[0], -1)
+    rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+    gradient = rows.T @ g.reshape(rows.shape[0], math.prod(b.shape[:-2]) * b.shape[-1])
     gradient = gradient.reshape(b.shape[-2], *b.shape[:-2], b.shape[-1])
     return np.transpose(gradient, (*range(1, b.ndim - 1), 0, b.ndim - 1))
 

@@ -29,6 +29,12 @@ __all__ = [
 ]
 
 
+def _floating(x: Any) -> Any:
+    """x as an array of floating-point numbers; integers could overflow on the way."""
+    x = np.asarray(x)
+    return x.astype(float) if x.dtype.kind in "iub" else x
+
+
 def _rows(x: Any) -> Any:
     """The same values with all axes but the last made one."""
     return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
@@ -53,6 +59,8 @@ def linear(x: Any, W: Any, b: Any) -> Any:
             f"(n_in, n_out) and b of shape {b.shape} must be (n_out,)"
         )
     y = x @ W
+    if y.dtype != b.dtype:
+        return y + b
     y += b
     return y
 
@@ -112,7 +120,7 @@ def sigmoid(x: Any) -> Any:
     """
     # exp(-x) overflows to inf for very negative x, and 1/inf is the right answer.
     with np.errstate(over="ignore", under="ignore"):
-        y = 1 + np.exp(-x)
+        y = 1 + np.exp(-_floating(x))
         return np.divide(1, y, out=y) if y.ndim else 1 / y
 
 
@@ -148,6 +156,7 @@ def softplus(x: Any) -> Any:
         >>> softplus(np.array([-1e4, 0.0, 1e4])).round(6)
         array([0.00000e+00, 6.93147e-01, 1.00000e+04])
     """
+    x = _floating(x)
     with np.errstate(under="ignore"):
         return np.logaddexp(x, np.zeros_like(x))
 
@@ -160,7 +169,7 @@ def _shifted(x: Any, axis: Any) -> tuple[Any, Any]:
 
     The maximum is at least the lowest finite number, so that -inf - (-inf) does not arise.
     """
-    x = x if x.dtype.kind == "f" else x.astype(float)
+    x = _floating(x)
     lowest = np.finfo(x.dtype).min
     top = np.maximum.reduce(x, axis=axis, keepdims=True, initial=lowest)
     return x - top, top
@@ -174,14 +183,14 @@ def logsumexp(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
         >>> logsumexp(np.array([1e4, 1e4])) - 1e4
         np.float64(0.6931471805...)
     """
-    shifted, top = _shifted(x, axis)
-    with np.errstate(under="ignore", divide="ignore"):
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        shifted, top = _shifted(x, axis)
         y = np.log(np.exp(shifted).sum(axis=axis, keepdims=True)) + top
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
 def _logsumexp_dx(g: Any, y: Any, x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
-    if not keepdims and axis is not None:
+    if not keepdims and axis is not None and x.ndim:
         g = np.expand_dims(g, axis)
     return g * softmax(x, axis=axis)
 
@@ -198,7 +207,7 @@ def softmax(x: Any, axis: Any = -1) -> Any:
         array([[0.5, 0.5],
                [0. , 1. ]])
     """
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         y = np.exp(_shifted(x, axis)[0])
         y /= y.sum(axis=axis, keepdims=True)
         return y
@@ -217,8 +226,8 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
         >>> log_softmax(np.array([0.0, 1e4]))
         array([-10000.,      0.])
     """
-    shifted, _ = _shifted(x, axis)
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
+        shifted, _ = _shifted(x, axis)
         return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
@@ -271,15 +280,15 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
         np.float64(0.4100...)
     """
     labels = _checked_labels(logits, labels)
-    shifted, _ = _shifted(_classes_apart(logits), -1)
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
+        shifted, _ = _shifted(_classes_apart(logits), -1)
         total = np.log(np.exp(shifted).sum(axis=-1))
     return (total - shifted[np.arange(labels.size), labels]).sum() / labels.size
 
 
 def _classes_apart(logits: Any) -> Any:
     """The same values, laid out so that NumPy's loop over a few classes is the outer one."""
-    n, classes = logits.shape
+    n, classes = np.shape(logits)
     return np.asfortranarray(logits) if type(logits) is np.ndarray and classes < n else logits
 
 
@@ -328,12 +337,15 @@ def binary_cross_entropy(logits: Any, targets: Any) -> Any:
         raise ValueError(
             f"targets must lie between 0 and 1, got {np.min(targets)} to {np.max(targets)}"
         )
-    return np.mean(softplus(logits) - targets * logits)
+    x = _floating(logits)
+    with np.errstate(under="ignore"):
+        # log(1 + exp(x)) - t*x, without the difference of two large numbers.
+        return np.mean(np.maximum(x, 0) - targets * x + np.log1p(np.exp(-np.abs(x))))
 
 
 binary_cross_entropy.derivative(
-    lambda g, y, logits, targets: (sigmoid(logits) - targets) * (g / logits.size),
-    lambda g, y, logits, targets: logits * (-g / logits.size),
+    lambda g, y, logits, targets: (sigmoid(logits) - targets) * (g / np.size(logits)),
+    lambda g, y, logits, targets: logits * (-g / np.size(logits)),
 )
 
 
@@ -351,12 +363,12 @@ def mse(prediction: Any, target: Any) -> Any:
         np.float64(2.0)
     """
     _check_pair(prediction, target, "prediction", "target")
-    return np.mean(np.square(prediction - target))
+    return np.mean(np.square(_floating(prediction) - _floating(target)))
 
 
 mse.derivative(
-    lambda g, y, prediction, target: (prediction - target) * (2 * g / prediction.size),
-    lambda g, y, prediction, target: (target - prediction) * (2 * g / prediction.size),
+    lambda g, y, prediction, target: (prediction - target) * (2 * g / np.size(prediction)),
+    lambda g, y, prediction, target: (target - prediction) * (2 * g / np.size(prediction)),
 )
 
 
@@ -368,7 +380,7 @@ def sum_of_squares(*arrays: Any) -> Any:
         >>> sum_of_squares(np.array([3.0, 4.0]), np.array([[1.0]]))
         np.float64(26.0)
     """
-    return sum(np.vdot(x, x) for x in arrays)
+    return sum(np.vdot(x, x) for x in map(_floating, arrays))
 
 
 sum_of_squares.derivative(every=lambda position, g, y, *arrays: (2 * g) * arrays[position])
