@@ -155,15 +155,7 @@ def walk_back(
     Returns:
         A gradient for each target that the last entry depends on, in arrays of their own.
     """
-    if targets is None:
-        needed = {entry for entry in entries if entry.requires_grad}
-        ends = {entry for entry in needed if entry.primitive is None}
-    else:
-        ends = set(targets)
-        needed = set(targets)
-        for entry in entries:
-            if not needed.isdisjoint(entry.inputs):
-                needed.add(entry)
+    needed, ends = _way_to(entries, targets)
     gradients = {entries[-1]: g} if entries[-1] in needed else {}
     for entry in reversed(entries):
         if entry in ends or entry not in gradients:
@@ -185,10 +177,7 @@ def walk_back(
             try:
                 gx = rule(g, y, *values, **entry.keywords)
             except TypeError as error:
-                raise TypeError(
-                    f"in the derivative rule of {entry.primitive.name} for its input {position}, "
-                    f"called as rule(g, y, *inputs, **keywords): {error}"
-                ) from error
+                raise _in_rule(error, entry.primitive, position) from error
             x = values[position]
             try:
                 fits = gx.shape == x.shape and gx.dtype is x.dtype
@@ -208,6 +197,27 @@ def walk_back(
                 entry.free()
     # Sums of arrays without axes are NumPy scalars.
     return gradients if lift else {entry: np.asarray(gx) for entry, gx in gradients.items()}
+
+
+def _way_to(
+    entries: list[Entry], targets: Collection[Entry] | None
+) -> tuple[set[Entry], set[Entry]]:
+    """The entries that gradients have to reach on the way to the targets, and where they end."""
+    if targets is None:
+        needed = {entry for entry in entries if entry.requires_grad}
+        return needed, {entry for entry in needed if entry.primitive is None}
+    needed = set(targets)
+    for entry in entries:
+        if not needed.isdisjoint(entry.inputs):
+            needed.add(entry)
+    return needed, set(targets)
+
+
+def _in_rule(error: TypeError, primitive: Primitive, position: int) -> TypeError:
+    return TypeError(
+        f"in the derivative rule of {primitive.name} for its input {position}, called as "
+        f"rule(g, y, *inputs, **keywords): {error}"
+    )
 
 
 def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import numbers
 import signal
 import sys
 import threading
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.calculus import neural
-from tinygrad_edu.data import Rng, random_generator
+from tinygrad_edu.data import Rng, finite_numbers, random_generator
 from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
-from tinygrad_edu.tensor import Tensor, as_array, no_grad, plain
+from tinygrad_edu.tensor import Tensor, no_grad, plain
 
 __all__ = ["Callback", "History", "Trainer", "TrainingDiverged"]
 
@@ -347,17 +346,17 @@ class Trainer:
         return text
 
     def _checked_X(self, X: Any, name: str) -> np.ndarray:
-        X = _numbers(X, name)
+        X = finite_numbers(X, name)
         if X.ndim < 2:
             raise ValueError(
                 f"{name} must have one row for each sample, got shape {X.shape}: reshape(-1, 1) "
                 f"makes rows of single values, reshape(1, -1) one row of all"
             )
-        return _as_dtype(X, self.optimizer.params[0].dtype, name)
+        return finite_numbers(X, name, self.optimizer.params[0].dtype)
 
     def _checked(self, X: Any, y: Any, X_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
         """X and y as arrays of numbers that the model and the loss accept."""
-        X, y = self._checked_X(X, X_name), _numbers(y, y_name)
+        X, y = self._checked_X(X, X_name), finite_numbers(y, y_name)
         if y.ndim == 0 or len(X) != len(y):
             raise ValueError(
                 f"{X_name} and {y_name} must have the same length, got shapes {X.shape} and "
@@ -366,7 +365,7 @@ class Trainer:
         if len(X) == 0:
             raise ValueError(f"{X_name} has no rows (shape {X.shape})")
         if y.dtype.kind == "f":
-            y = _as_dtype(y, X.dtype, y_name)
+            y = finite_numbers(y, y_name, X.dtype)
         # The loss itself knows best which y it accepts: ask it once for all of them, with the
         # outputs of one row in place of all.
         first = self._outputs(X[:1])
@@ -442,35 +441,3 @@ def _at_least_1(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
     return int(value)
-
-
-def _numbers(data: Any, name: str) -> np.ndarray:
-    """Arrays, lists, Tensors and pandas frames as an array of finite numbers."""
-    try:
-        array = as_array(plain(data))
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be made an array: {error}") from error
-    if array.dtype == object and all(isinstance(v, numbers.Real) for v in array.flat):
-        # Frames of columns of several kinds, or of pandas' own number types.
-        array = np.array(array.tolist())
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} must hold numbers, got dtype {array.dtype}: encode categories and drop or "
-            f"fill what is missing first"
-        )
-    return _finite(array, name)
-
-
-def _finite(array: np.ndarray, name: str) -> np.ndarray:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(
-            f"{name} holds {array[where]} at {list(where)} ({np.sum(~np.isfinite(array))} values "
-            f"are NaN or infinite in {array.dtype}): drop or fill them first"
-        )
-    return array
-
-
-def _as_dtype(array: np.ndarray, dtype: Any, name: str) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return _finite(array.astype(dtype, copy=False), name)
