@@ -110,6 +110,8 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
             inputs = [a._own_entry() if isinstance(a, Tensor) else None for a in args]
         result._entry = Entry(primitive, values, inputs, keywords, y)
     else:
+        # Off the tape nothing notices that another tensor's memory is read: it gets its own.
+        result._array = y if y.base is None else y.copy()
         result._entry = None
     return result
 
@@ -255,8 +257,8 @@ class Tensor:
 
     @property
     def data(self) -> np.ndarray:
-        """The array; read-only if it was computed on a tape, or shares another's memory."""
-        return self._array if self.is_leaf and self._array.base is None else _read_only(self._array)
+        """The array; read-only if it was computed on a tape."""
+        return self._array if self.is_leaf else _read_only(self._array)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -313,7 +315,11 @@ class Tensor:
                 "requires_grad can only be set on inputs; use x.detach() for a copy without tape"
             )
         _check_dtype(self._array.dtype, value, self.name)
-        self._own_entry().requires_grad = bool(value)
+        entry = self._own_entry()
+        if value and not entry.requires_grad:
+            # What has read it as a constant would give a part of its gradient only.
+            entry.set_value(self._array)
+        entry.requires_grad = bool(value)
 
     @property
     def is_leaf(self) -> bool:
@@ -628,7 +634,7 @@ def _check_dtype(dtype: np.dtype[Any], requires_grad: bool, name: str | None) ->
 def _restored(data: np.ndarray, requires_grad: bool, name: str | None, grad: Any) -> Tensor:
     """A Tensor from a copy or a pickle, with a place of its own in the order of this process."""
     tensor = Tensor(data, requires_grad, name)
-    tensor.grad = grad
+    tensor._own_entry().grad = grad
     return tensor
 
 
