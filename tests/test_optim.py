@@ -251,3 +251,17 @@ def test_a_single_tensor_in_place_of_a_list_is_refused(shape):
     W = tg.Tensor(np.random.default_rng(0).random(shape), requires_grad=True)
     with pytest.raises(TypeError, match=r"list of Tensors.*\[w\]"):
         optim.SGD(W, lr=0.1)
+
+
+def test_a_frozen_parameter_stands_still():
+    net = tg.nn.MLP((2, 3, 1), rng=0)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    np.sum(net(np.ones((2, 2))) ** 2).backward()
+    frozen = net.parameters()[0]
+    frozen.requires_grad = False
+    before = frozen.data.copy()
+    for _ in range(3):
+        net.zero_grad()
+        np.sum(net(np.ones((2, 2))) ** 2).backward()
+        optimizer.step()
+    np.testing.assert_array_equal(frozen.data, before)

@@ -701,3 +701,17 @@ def test_the_bias_of_an_affine_layer_widens_as_in_numpy():
     for b in (np.array([0.5]), np.array([0.5], np.float32)):
         assert tg.linear(x, W, b).dtype == (x @ W + b).dtype
     np.testing.assert_array_equal(tg.linear(x.astype(int), W.astype(int), np.array([0.5])), [[2.5]])
+
+
+def test_a_tensor_by_name_after_a_default_that_is_left_out():
+    @tg.primitive
+    def affine(x, w=2.0, b=1.0):
+        return x * w + b
+
+    affine.derivative(
+        lambda g, y, x, w, b: g * w, lambda g, y, x, w, b: g * x, lambda g, y, x, w, b: g
+    )
+    b = tg.Tensor(5.0, requires_grad=True)
+    y = affine(3.0, b=b)
+    y.backward()
+    assert (y.item(), b.grad) == (11.0, 1.0)

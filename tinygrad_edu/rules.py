@@ -71,6 +71,7 @@ class Primitive:
             if hasattr(argument, "__record__"):
                 # Rules go by position, so an input given by name is put there first.
                 bound = inspect.signature(self.forward).bind(*args, **keywords)
+                bound.apply_defaults()
                 return argument.__record__(self, bound.args, bound.kwargs)
         for argument in args:
             if hasattr(argument, "__record__"):

@@ -320,6 +320,8 @@ class Tensor:
             # What has read it as a constant would give a part of its gradient only.
             entry.set_value(self._array)
         entry.requires_grad = bool(value)
+        if not value:
+            entry.grad = None  # or an optimiser would go on with it
 
     @property
     def is_leaf(self) -> bool:
