@@ -18,6 +18,8 @@ COMMANDS = {
     "op": "one small operation, forward and backward",
     "import": "`import tinygrad_edu`, against `import numpy`",
     "scaling": "chains of 1e5 and of 1e6 operations",
+    "gradcheck": "what gradient checkers catch of wrong gradients, and accept of right ones",
+    "mutation": "whether the tests notice a wrong derivative",
 }
 # A module cannot be called `import`.
 MODULES = {"import": "imports"}
@@ -44,6 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsers["op"].add_argument(
         "--peers", action="store_true", help="also PyTorch, autograd, MyGrad, micrograd"
     )
+    mutation = parsers["mutation"]
+    mutation.add_argument(
+        "--limit", type=_count, default=300, help="how many mutants; default: 300"
+    )
+    mutation.add_argument("--only", metavar="FILE", help="of this file, such as linalg.py")
+    mutation.add_argument("--jobs", type=_count, default=2, help="test runs at a time; default: 2")
+    mutation.add_argument("--seed", type=int, default=0, help="which mutants; default: 0")
     options = parser.parse_args(arguments)
     if options.name is None:
         parser.print_help()

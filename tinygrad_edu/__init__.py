@@ -26,6 +26,7 @@ from tinygrad_edu.calculus.neural import (
     sum_of_squares,
     tanh,
 )
+from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
 from tinygrad_edu.rules import composition, constant, derivative, primitive
 from tinygrad_edu.tape import Tape
 from tinygrad_edu.tensor import Tensor, no_grad
@@ -36,12 +37,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Callback",
+    "GradientError",
+    "GradientReport",
     "History",
     "Tape",
     "Tensor",
     "Trainer",
     "TrainingDiverged",
+    "assert_grad",
     "binary_cross_entropy",
+    "check_grad",
     "composition",
     "constant",
     "cross_entropy",

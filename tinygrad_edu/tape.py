@@ -42,6 +42,7 @@ class Entry:
         requires_grad: whether gradients flow through this entry.
         name: the user's name for the output.
         grad: for an input, the gradient accumulated so far.
+        where: the file and the line of the user's code, if they were asked for.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Entry:
         "primitive",
         "requires_grad",
         "values",
+        "where",
         "y",
     )
 
@@ -74,6 +76,7 @@ class Entry:
         self.requires_grad = requires_grad
         self.name: str | None = None
         self.grad: Any = None
+        self.where: tuple[str, int] | None = None
 
     @classmethod
     def of_input(cls, y: np.ndarray, requires_grad: bool, name: str | None = None) -> Entry:

@@ -8,7 +8,10 @@ methods, and the primitives of the rule book, come here directly.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,11 +28,12 @@ __all__ = ["Tensor", "no_grad", "record"]
 
 
 class _Mode(threading.local):
-    """Whether operations are recorded, in each thread for itself."""
+    """Whether operations are recorded, and with their lines, in each thread for itself."""
 
     def __init__(self) -> None:
         self.on = True
         self.outer: list[bool] = []
+        self.with_lines = False
 
 
 _mode = _Mode()
@@ -68,6 +72,28 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
         False
     """
     return recording(False) if function is None else recording(False)(function)
+
+
+@contextlib.contextmanager
+def source_lines() -> Iterator[None]:
+    """A context in which entries remember the line of the user's code that made them."""
+    outer, _mode.with_lines = _mode.with_lines, True
+    try:
+        yield
+    finally:
+        _mode.with_lines = outer
+
+
+_OURS = os.path.dirname(__file__) + os.sep
+_NUMPYS = os.path.dirname(np.__file__) + os.sep
+
+
+def _users_line() -> tuple[str, int] | None:
+    """The file and line of the innermost call that is neither the engine's nor NumPy's."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_OURS, _NUMPYS)):
+        frame = frame.f_back  # type: ignore[assignment]
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
@@ -109,6 +135,8 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
             # A constant that is read by the tape stands on it, so that a change is noticed.
             inputs = [a._own_entry() if isinstance(a, Tensor) else None for a in args]
         result._entry = Entry(primitive, values, inputs, keywords, y)
+        if _mode.with_lines:
+            result._entry.where = _users_line()
     else:
         # Off the tape nothing notices that another tensor's memory is read: it gets its own.
         result._array = y if y.base is None else y.copy()

@@ -61,7 +61,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     if not all(isinstance(position, int) for position in positions):
         raise TypeError(f"argnums must be a position or several in a tuple, got {argnums!r}")
-    names = _argument_names(f)
+    names = argument_names(f)
 
     @recording(True)
     def value_and_gradient(*args: Any, **keywords: Any) -> Any:
@@ -75,14 +75,16 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         traced = list(args)
         targets: list[Tensor] = []
         for i in positions:
-            traced[i] = _map(
+            traced[i] = tree_map(
                 lambda leaf, path: _traced(leaf, path, targets), args[i], names(i % len(args))
             )
         y = f(*traced, **keywords)
         value, gradients = _pull_back(y, [target._entry for target in targets])
         pairs = iter(zip(targets, gradients, strict=True))
         # The same walk over the same trees as above, so the gradients come in their order.
-        trees = [_map(lambda leaf, _: _like(leaf, *next(pairs)), args[i], "") for i in positions]
+        trees = [
+            tree_map(lambda leaf, _: _like(leaf, *next(pairs)), args[i], "") for i in positions
+        ]
         return value, trees[0] if isinstance(argnums, int) else tuple(trees)
 
     return value_and_gradient
@@ -102,20 +104,20 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
         %2  np.exp(%0)           ()  float64
         %3  np.multiply(%2, %1)  ()  float64
     """
-    names = _argument_names(f)
+    names = argument_names(f)
 
     def traced(leaf: Any, path: str) -> Any:
         is_float = np.asarray(plain(leaf)).dtype.kind == "f"
         return _traced(leaf, path, []) if is_float else leaf
 
     with recording(True):
-        y = f(*(_map(traced, arg, names(i)) for i, arg in enumerate(args)))
+        y = f(*(tree_map(traced, arg, names(i)) for i, arg in enumerate(args)))
     outputs: list[Any] = []
-    _map(lambda leaf, _: outputs.append(leaf), y, "")
+    tree_map(lambda leaf, _: outputs.append(leaf), y, "")
     return Tape.of(*(leaf for leaf in outputs if isinstance(leaf, Tensor) and leaf.requires_grad))
 
 
-def _argument_names(f: Callable[..., Any]) -> Callable[[int], str]:
+def argument_names(f: Callable[..., Any]) -> Callable[[int], str]:
     """The names of the positional arguments of `f`, by position."""
     try:
         known = list(inspect.signature(f).parameters)
@@ -124,12 +126,12 @@ def _argument_names(f: Callable[..., Any]) -> Callable[[int], str]:
     return lambda i: known[i] if i < len(known) else f"argument {i}"
 
 
-def _map(function: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
+def tree_map(function: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     """The tree with `function(leaf, path)` in place of each leaf."""
     if isinstance(tree, dict):
-        return {key: _map(function, item, f"{path}[{key!r}]") for key, item in tree.items()}
+        return {key: tree_map(function, item, f"{path}[{key!r}]") for key, item in tree.items()}
     if isinstance(tree, (tuple, list)):
-        items = [_map(function, item, f"{path}[{i}]") for i, item in enumerate(tree)]
+        items = [tree_map(function, item, f"{path}[{i}]") for i, item in enumerate(tree)]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return function(tree, path)
 

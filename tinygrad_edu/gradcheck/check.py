@@ -1,0 +1,446 @@
+"""`check_grad`: is this gradient right, and if not, where and why?"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.gradcheck.blame import blamed_rules
+from tinygrad_edu.gradcheck.compare import EPS, Comparison, Verdict
+from tinygrad_edu.gradcheck.diagnosis import diagnose, mistake_in_shape
+from tinygrad_edu.gradcheck.report import GradientError, GradientReport, InputReport
+from tinygrad_edu.gradcheck.slope import SAFETY
+from tinygrad_edu.gradcheck.subject import (
+    CannotCheck,
+    Claim,
+    Input,
+    Subject,
+    claimed_by_engine,
+    claimed_by_user,
+)
+from tinygrad_edu.tensor import plain
+from tinygrad_edu.transforms import grad
+
+__all__ = ["assert_grad", "check_grad"]
+
+
+def check_grad(
+    f: Callable[..., Any],
+    *args: Any,
+    gradient: Callable[..., Any] | bool | None = None,
+    vjp: Callable[..., Any] | None = None,
+    argnums: int | tuple[int, ...] | None = None,
+    order: int = 1,
+    rng: Any = 0,
+    max_evaluations: int = 10_000,
+    blame: bool = True,
+    progress: bool = True,
+) -> GradientReport:
+    """Compares a gradient with slopes that are measured, and says what is wrong with it.
+
+    The slopes are extrapolated from differences at shrinking steps; their own error estimates and
+    the rounding noise of `f` decide how far a gradient may be off, so there is nothing to tune.
+    Every entry gets a verdict: OK, WRONG, KINK (the slopes on both sides differ; a gradient
+    between them is right) or INCONCLUSIVE. Outputs of several values are contracted with random
+    weights to one number, and what is compared is the gradient of that.
+
+    Args:
+        f: plain NumPy code, a function of Tensors, or, with `gradient` or `vjp`, any function at
+            all. It must be deterministic.
+        args: its arguments: numbers, arrays, Tensors, nested as you like. They are not changed.
+            Arguments in float32 are checked against a run of the same code in float64.
+        gradient: the gradient to check, `gradient(*args)`: one array for each input, of its shape
+            (several in a tuple, or in a dict by the names of the parameters). If `f` returns
+            several values, their Jacobian, or for elementwise functions the derivatives.
+            `True`: `f` itself returns a pair (value, gradient). `None`: what the engine computes.
+        vjp: in place of `gradient`, a function `vjp(g, *args)` that is given the gradient of the
+            output and returns that of each input, as backward functions of layers do.
+        argnums: the positions of the arguments to differentiate by; by default all that hold
+            floating-point numbers.
+        order: 2 checks the engine's gradient of its gradient as well, and so on.
+        rng: for weights and directions: a seed, a `np.random.Generator`, or `None`.
+        max_evaluations: up to so many calls of `f`. If that does not suffice for every entry,
+            random directions are measured, and halved down to the entries at fault.
+        blame: whether every derivative rule on the tape is checked by itself, too.
+        progress: whether a progress bar is shown if it takes long.
+
+    Returns:
+        a `GradientReport`: true if all is right; print it, plot it.
+
+    Raises:
+        TypeError, ValueError: options that make no sense.
+        Exception: whatever `f` raises at the given arguments.
+
+    Example:
+        >>> import numpy as np, tinygrad_edu as tg
+        >>> bool(tg.check_grad(lambda x: np.sum(np.tanh(x) ** 2), np.array([0.5, -1.0])))
+        True
+        >>> report = tg.check_grad(np.tanh, 0.5, gradient=lambda x: 1 - np.tanh(x))
+        >>> report.wrong
+        [WrongEntry(name='x', index=(), given=0.5378..., measured=0.7864...)]
+    """
+    _check_options(f, gradient, vjp, order, max_evaluations)
+    start = time.perf_counter()
+    rng = np.random.default_rng(rng)
+    report = GradientReport(getattr(f, "__name__", None) or type(f).__name__)
+    if gradient is True:
+        pair = f
+        f = functools.wraps(pair)(lambda *a: _part(pair(*a), 0))
+        gradient = lambda *a: _part(pair(*a), 1)  # noqa: E731
+    try:
+        for k in range(1, order + 1):
+            f = _check_order(
+                report, k, f, args, gradient, vjp, argnums, rng, max_evaluations, blame, progress
+            )
+    except CannotCheck as problem:
+        report.problems.append(str(problem))
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def assert_grad(f: Callable[..., Any], *args: Any, **options: Any) -> GradientReport:
+    """Raises an `AssertionError` that holds the report unless the gradient is right.
+
+    Takes the arguments of `check_grad`, and returns the report.
+
+    Raises:
+        GradientError: the gradient is wrong, or could not be checked.
+
+    Example:
+        >>> import numpy as np, tinygrad_edu as tg
+        >>> tg.assert_grad(tg.softplus, np.array([-1.0, 0.0, 3.0]))
+        <gradient of softplus: OK>
+    """
+    __tracebackhide__ = True  # for pytest: the caller's line is the one to show
+    report = check_grad(f, *args, **options)
+    if not report:
+        raise GradientError(report)
+    return report
+
+
+def _check_options(f: Any, gradient: Any, vjp: Any, order: Any, max_evaluations: Any) -> None:
+    if not callable(f):
+        raise TypeError(f"check_grad checks a function, got {f!r:.60}")
+    for name, function in (("gradient", gradient), ("vjp", vjp)):
+        if function is not None and function is not True and not callable(function):
+            raise TypeError(
+                f"{name} must be a function of the same arguments as f, got {function!r:.60}"
+            )
+    if vjp is True or (gradient is not None and vjp is not None):
+        raise TypeError("pass gradient= or vjp=, a function, and not both")
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise ValueError(f"order must be 1, 2, ..., got {order!r}")
+    if order > 1 and not (gradient is None and vjp is None):
+        raise ValueError(
+            f"order={order} is for the engine's own gradients; to check a second derivative of "
+            f"yours, check it as the gradient of your gradient"
+        )
+    if not isinstance(max_evaluations, int) or max_evaluations < 1:
+        raise ValueError(f"max_evaluations must be at least 1, got {max_evaluations!r}")
+
+
+def _part(pair: Any, k: int) -> Any:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise CannotCheck(
+            f"with gradient=True the function must return (value, gradient), it returned "
+            f"{pair!r:.60}"
+        )
+    return pair[k]
+
+
+def _check_order(
+    report: GradientReport,
+    order: int,
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    gradient: Any,
+    vjp: Any,
+    argnums: Any,
+    rng: np.random.Generator,
+    max_evaluations: int,
+    blame: bool,
+    progress: bool,
+) -> Callable[..., Any]:
+    """Checks one order, enters it into the report, and returns the gradient as a function."""
+    subject = Subject(f, args, argnums, rng)
+    by_engine = gradient is None and vjp is None
+    claim = claimed_by_engine(subject) if by_engine else claimed_by_user(subject, gradient, vjp)
+    try:
+        y = _first_look(report, subject)
+        given, mistakes, raw = _first_claim(report, subject, claim)
+        comparison = Comparison(
+            subject, y, given, _claim_noise(subject, claim, given, rng), rng, max_evaluations
+        )
+        _run(comparison, progress)
+        reports = [_input_report(comparison, i, order, given) for i in subject.inputs]
+        report.inputs += reports
+        for i, entry, mistake in zip(subject.inputs, reports, mistakes, strict=True):
+            if mistake:
+                entry.mistake = mistake + mistake_in_shape(comparison, i, raw[i.name])
+                entry.verdicts[...] = Verdict.WRONG
+        _last_look(report, comparison, claim, by_engine)
+        _compare_dtypes(report, subject, claim, given, reports)
+        diagnose(report, comparison, claim, reports, by_engine)
+        if by_engine and blame:
+            blamed_rules(report, subject, rng, max_evaluations)
+        _describe(report, comparison)
+    finally:
+        report.evaluations += subject.evaluations
+    positions = tuple(subject.positions)
+    return functools.wraps(f)(grad(lambda *a: subject.number(f(*a)), positions))
+
+
+def _run(comparison: Comparison, progress: bool) -> None:
+    from tqdm.auto import tqdm
+
+    with tqdm(
+        total=len(comparison.given), unit="entry", delay=1, leave=False, disable=not progress
+    ) as bar:
+        comparison.run(bar.update)
+
+
+# The function.
+
+
+def _first_look(report: GradientReport, subject: Subject) -> np.ndarray:
+    """The outputs at the inputs; what is wrong with the function itself is noted or raised."""
+    leaves = subject.first_call()
+    kept = [np.array(plain(leaf)) for leaf in leaves]
+    y = subject.flat(kept).astype(float)
+    written = subject.written_inputs()
+    if written:
+        report.problems.append(
+            f"the function writes to its input {', '.join(written)}: what was passed to it is "
+            f"changed afterwards. Work on a copy, or write x = x * 2 for x *= 2"
+        )
+    again = subject.outputs(subject.x)
+    if not _agree(y, again):
+        k = int(np.argmax(np.abs(y - again)))
+        raise CannotCheck(
+            f"the function is not deterministic: for the same inputs it returned {y[k]:.9g} and "
+            f"then {again[k]:.9g}. Draw random numbers once, outside, or from a generator that is "
+            f"made anew with the same seed in each call"
+        )
+    subject.outputs(subject.x * (1 + 2.0**-10) + 2.0**-10)
+    held = [np.asarray(plain(leaf)) for leaf in leaves]
+    if any(a.tobytes() != b.tobytes() for a, b in zip(held, kept, strict=True)):
+        report.problems.append(
+            "the function returns the same buffer twice: a result changes when it is called "
+            "again. Return a copy, or a new array"
+        )
+    return y
+
+
+def _agree(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two results of the same computation differ by no more than an order of sums."""
+    size = max(np.abs(a).max(initial=0.0), 1e-300)
+    return bool(np.allclose(a, b, rtol=1e-9, atol=1e-12 * size))
+
+
+def _last_look(
+    report: GradientReport, comparison: Comparison, claim: Claim, by_engine: bool
+) -> None:
+    """What only shows after many calls."""
+    subject = comparison.subject
+    end = subject.outputs(subject.x)
+    if not _agree(comparison.y, end):
+        report.problems.append(
+            "the function is not deterministic: after the check it returned other values for the "
+            "same inputs than before. Something that it reads has changed"
+        )
+    changed = subject.changed_inputs()
+    if changed:
+        report.problems.append(f"the function writes to its argument {', '.join(changed)}")
+    if not comparison.responds.any():
+        report.problems.append(
+            "constant output: no output changed with any of the inputs, so there is nothing to "
+            "compare. Try other inputs, or look for the place where they are lost"
+        )
+    else:
+        for i, responds in zip(subject.inputs, comparison.responds, strict=True):
+            if i.span.stop == i.span.start:
+                report.notes.append(f"{i.name} has zero elements")
+            elif not responds:
+                report.notes.append(f"the outputs do not depend on {i.name} here")
+    if not by_engine:
+        _check_stale(report, comparison, claim)
+
+
+# The gradient.
+
+
+def _first_claim(
+    report: GradientReport, subject: Subject, claim: Claim
+) -> tuple[np.ndarray, list[str], dict[str, Any]]:
+    """The claimed gradient, flat; what is wrong with the shape of each part; the parts."""
+    before = subject.arguments(subject.x)
+    parts = claim(subject.x, False)
+    kept = [None if part is None else np.array(plain(part)) for part in parts]
+    mistakes = [_mistake(i, part) for i, part in zip(subject.inputs, kept, strict=True)]
+    given = _flat(subject, kept, mistakes)
+    again = _flat(subject, claim(subject.x, False), mistakes)
+    if not _agree(np.nan_to_num(given), np.nan_to_num(again)):
+        report.problems.append(
+            "the gradient is not deterministic: for the same inputs it returned other values "
+            "when it was called again"
+        )
+    claim(subject.x * (1 + 2.0**-10) + 2.0**-10, False)
+    held = [np.asarray(plain(part)) for part in parts]
+    if any(
+        b is not None and a.tobytes() != b.tobytes() for a, b in zip(held, kept, strict=True)
+    ):
+        report.problems.append(
+            "the gradient returns the same buffer twice: a result changes when it is called "
+            "again. Return a copy, or a new array"
+        )
+    del before
+    return given, mistakes, {i.name: part for i, part in zip(subject.inputs, kept, strict=True)}
+
+
+def _mistake(i: Input, part: np.ndarray | None) -> str:
+    """What is wrong with the form of a gradient; empty if nothing."""
+    if part is None:
+        return "the gradient is None"
+    if part.dtype.kind not in "fiub":
+        return f"the gradient has dtype {part.dtype}, which is not one of real numbers"
+    is_number = i.shape == () and part.size == 1
+    if part.shape != i.shape and not is_number:
+        return f"the gradient has shape {part.shape}, the input has shape {i.shape}"
+    return ""
+
+
+def _flat(subject: Subject, parts: list[Any], mistakes: list[str]) -> np.ndarray:
+    """The gradient as one vector, NaN where it has not the form of its input."""
+    flat = np.full(len(subject.x), np.nan)
+    for i, part, mistake in zip(subject.inputs, parts, mistakes, strict=True):
+        if not mistake and not _mistake(i, np.asarray(plain(part))):
+            flat[i.span] = np.asarray(plain(part), float).ravel()
+    return flat
+
+
+def _claim_noise(
+    subject: Subject, claim: Claim, given: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """How much the gradient changes when the inputs change in their last digits."""
+    noise = 4 * EPS * np.abs(np.nan_to_num(given, posinf=0, neginf=0))
+    for _ in range(3):
+        x = subject.x * (1 + 2 * EPS * rng.choice([-1.0, 1.0], len(subject.x)))
+        near = _flat(subject, claim(x, False), [""] * len(subject.inputs))
+        noise = np.fmax(noise, np.abs(near - given))
+    return noise
+
+
+def _check_stale(report: GradientReport, comparison: Comparison, claim: Claim) -> None:
+    """A gradient that is the same at another place, where it is wrong, was not computed there."""
+    subject, rng = comparison.subject, comparison.rng
+    elsewhere = subject.x + comparison.typical * rng.uniform(0.05, 0.1, len(subject.x))
+    y = subject.outputs(elsewhere)
+    if not np.isfinite(y).all():
+        return
+    there = _flat(subject, claim(elsewhere, False), [""] * len(subject.inputs))
+    for i in subject.inputs:
+        same = there[i.span].tobytes() == comparison.given[i.span].tobytes()
+        if not same or not np.any(np.nan_to_num(there[i.span])):
+            continue
+        moved = Subject(subject.f, subject.arguments(elsewhere), tuple(subject.positions), rng)
+        moved.first_call()
+        moved.weights = subject.weights
+        budget = comparison.max_evaluations
+        other = Comparison(moved, y, there, comparison.given_noise, rng, budget)
+        entries = np.arange(i.span.start, i.span.stop)
+        finding = other.along(entries, comparison.typical[entries], 0.0)
+        subject.evaluations += moved.evaluations
+        if finding.verdict is Verdict.WRONG:
+            report.problems.append(
+                f"stale: the gradient by {i.name} is the same array of values at other inputs, "
+                f"where it is wrong. Is it kept from an earlier call?"
+            )
+
+
+def _compare_dtypes(
+    report: GradientReport,
+    subject: Subject,
+    claim: Claim,
+    given: np.ndarray,
+    reports: list[InputReport],
+) -> None:
+    """Compares the gradient in the inputs' own dtypes with that in float64."""
+    narrow = sorted({str(i.dtype) for i in subject.inputs if i.dtype != np.float64})
+    if not narrow:
+        return
+    none = [""] * len(subject.inputs)
+    own = _flat(subject, claim(subject.x, True), none)
+    eps = max(float(np.finfo(i.dtype).eps) for i in subject.inputs)
+    rng = np.random.default_rng(0)
+    spread = np.zeros_like(given)
+    for _ in range(3):
+        x = subject.x * (1 + eps * rng.choice([-1.0, 1.0], len(subject.x)))
+        spread = np.fmax(spread, np.abs(_flat(subject, claim(x, False), none) - given))
+    worst = 0.0
+    for i, entry in zip(subject.inputs, reports, strict=True):
+        a, b = own[i.span], given[i.span]
+        finite = np.isfinite(b)
+        size = np.sqrt(np.mean(b[finite] ** 2)) if finite.any() else 0.0
+        allowed = SAFETY * spread[i.span] + 64 * eps * np.maximum(np.abs(b), size)
+        bad = finite & ~(np.abs(a - b) <= allowed)
+        with np.errstate(all="ignore"):
+            off = np.abs(a - b)[finite] / np.maximum(np.abs(b[finite]), size)
+        worst = max(worst, float(np.nan_to_num(off, nan=np.inf).max(initial=0.0)))
+        for k in np.flatnonzero(bad & (entry.verdicts.ravel() != Verdict.WRONG)):
+            at = i.index(i.span.start + int(k))
+            entry.verdicts[at] = Verdict.WRONG
+            entry.given[at] = a[k]
+            entry.reasons[at] = f"in {i.dtype}; in float64 it is {b[k]:.6g}"
+    report.notes.append(
+        f"{', '.join(narrow)} inputs: the slopes are those of the same code run in float64, and "
+        f"the {', '.join(narrow)} gradient is within {worst:.0e} of the float64 gradient"
+    )
+
+
+# The report.
+
+
+def _input_report(
+    comparison: Comparison, i: Input, order: int, given: np.ndarray
+) -> InputReport:
+    def part(array: np.ndarray) -> np.ndarray:
+        return array[i.span].reshape(i.shape).copy()
+
+    reasons = {
+        i.index(k): reason
+        for k, reason in comparison.reasons.items()
+        if i.span.start <= k < i.span.stop
+    }
+    return InputReport(
+        i.name,
+        i.shape,
+        str(i.dtype),
+        order,
+        *(part(a) for a in (given, comparison.measured, comparison.error)),
+        *(part(a) for a in (comparison.left, comparison.right, comparison.verdicts)),
+        part(comparison.valid),
+        reasons,
+    )
+
+
+def _describe(report: GradientReport, comparison: Comparison) -> None:
+    subject = comparison.subject
+    alone = int(np.isfinite(comparison.measured).sum())
+    report.method = "every entry" if comparison.searched else comparison.method()
+    size = np.maximum(np.abs(comparison.measured), np.abs(comparison.given))
+    usable = np.isfinite(comparison.error) & (size > 0) & np.isfinite(size)
+    if usable.any():
+        seen = SAFETY * comparison.error[usable] / size[usable]
+        report.resolution = float(np.median(seen))
+    if subject.weights.size > 1 and alone:
+        shapes = ", ".join(map(str, subject.shapes))
+        report.notes.append(f"outputs of shape {shapes} are added up with random weights")
+    if comparison.resolution > 1e-6:
+        report.notes.append(
+            f"the function itself is computed to about {comparison.resolution * 1e-4:.0e}: "
+            f"errors of the gradient are seen from {comparison.resolution:.0e} on"
+        )

@@ -1,0 +1,429 @@
+"""The gradient that is claimed against the slopes that are measured, in one direction after another.
+
+A direction may be a single entry of the inputs or a random mixture of many. Small inputs are
+measured entry by entry. For large ones a few random mixtures are measured, and only where one of
+them disagrees are its entries halved, and halved again, down to those that are at fault.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.gradcheck.slope import SAFETY, Slope, slope_at_0
+from tinygrad_edu.gradcheck.subject import Input, Subject
+
+__all__ = ["Comparison", "Finding", "Verdict"]
+
+
+class Verdict(StrEnum):
+    """What is found out about an entry of a gradient.
+
+    OK: it agrees with the slope that was measured, as far as that is known.
+    WRONG: it does not.
+    KINK: the slopes at the two sides differ, so that there is no gradient; between them any value
+        is right.
+    INCONCLUSIVE: the slope could not be measured well enough to tell.
+    """
+
+    OK = "OK"
+    WRONG = "WRONG"
+    KINK = "KINK"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+# An OK says that an error of a millionth would have been seen.
+RESOLUTION = 1e-6
+# The derivative of a vector of less than so many parts of the others counts as small as zero.
+SMALL = 1e-3
+EPS = float(np.finfo(float).eps)
+# Random mixtures for each large input; how many entries to name; how many to look at besides.
+DIRECTIONS, NAMED, SAMPLED = 4, 10, 16
+# What one direction costs if all goes well, to foresee how much will be needed.
+USUAL_COST = 14
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found along one direction; slopes per unit of the direction.
+
+    Attributes:
+        entries: the entries of the flat vector that were changed, and by how much for each step.
+        v: how much they are changed.
+        given: the slope that the claimed gradient predicts.
+        slope: the slope that was measured.
+        tolerance: how far the two may be apart.
+        verdict: what follows.
+        valid: at a kink, whether what is given lies between the two slopes.
+        reason: why it is inconclusive.
+    """
+
+    entries: np.ndarray
+    v: np.ndarray
+    given: float
+    slope: Slope
+    tolerance: float
+    verdict: Verdict
+    valid: bool = True
+    reason: str = ""
+
+    @property
+    def is_fine(self) -> bool:
+        return self.verdict is Verdict.OK
+
+    @property
+    def excess(self) -> float:
+        """How many times the tolerance the two are apart."""
+        if not math.isfinite(self.given):
+            return math.inf
+        if math.isnan(self.slope.value):
+            return 0.0
+        return abs(self.given - self.slope.value) / max(self.tolerance, 1e-300)
+
+
+class Comparison:
+    """Measures the slopes of a subject and compares them with a claimed gradient.
+
+    Args:
+        subject: the function, which has been called once.
+        y: its outputs at the given inputs.
+        given: the claimed gradient, flat.
+        given_noise: the rounding errors in it.
+        rng: for the directions.
+        max_evaluations: where the search for wrong entries ends.
+
+    Attributes:
+        measured, error, left, right: the slopes by entry; NaN where only mixtures were measured.
+        verdicts: the verdict by entry.
+        findings: what was found along every direction, for the diagnosis.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        y: np.ndarray,
+        given: np.ndarray,
+        given_noise: np.ndarray,
+        rng: np.random.Generator,
+        max_evaluations: int,
+    ):
+        self.subject = subject
+        self.y = y
+        self.given = given
+        self.given_noise = given_noise
+        self.rng = rng
+        self.max_evaluations = max_evaluations
+        n = len(given)
+        self.measured, self.left, self.right = (np.full(n, np.nan) for _ in range(3))
+        self.error = np.full(n, np.inf)
+        self.verdicts = np.full(n, Verdict.INCONCLUSIVE, dtype=object)
+        self.reasons: dict[int, str] = {}
+        self.valid = np.ones(n, bool)
+        self.findings: list[Finding] = []
+        self.searched = True
+        self.responds = np.zeros(len(subject.inputs), bool)
+        self.typical, self.steps = self._scales()
+        self.noise = self._noise()
+        lost = np.linalg.norm(self.noise * subject.weights)
+        size = np.linalg.norm(y * subject.weights)
+        # A function that is computed to a few digits cannot be differentiated to more.
+        self.resolution = max(RESOLUTION, 1e4 * lost / size if size else 0.0)
+        self._is_complex = self._try_complex()
+
+    # Scales and noise.
+
+    def _scales(self) -> tuple[np.ndarray, np.ndarray]:
+        """How large the values of an input are as a rule, and each by itself, as powers of 2.
+
+        Steps are these times powers of 2 times a few bits, so that x + step has no rounding error.
+        """
+        size = np.abs(self.subject.x)
+        typical = np.ones_like(size)
+        for i in self.subject.inputs:
+            nonzero = size[i.span][size[i.span] > 0]
+            if nonzero.size:
+                typical[i.span] = np.median(nonzero)
+        size = np.where(size > 1e-150, size, typical)
+        return 2.0 ** np.floor(np.log2(typical)), 2.0 ** np.floor(np.log2(size))
+
+    def _noise(self) -> np.ndarray:
+        """The rounding error in each output, from differences of high order.
+
+        They take away whatever is smooth. Of each side the smaller counts, since a kink on one of
+        them is no noise; of a fine and a coarse spacing the larger, since arithmetic in float32
+        looks constant in small steps. Source: J. J. Moré, S. M. Wild, "Estimating computational
+        noise", SIAM J. Sci. Comput. 33 (2011).
+        """
+        if self.subject.y_dtype.itemsize < 8:
+            floor = float(np.finfo(self.subject.y_dtype).eps) / 2 * np.abs(self.y)
+        else:
+            floor = EPS / 2 * np.abs(self.y)
+        v = self.steps * self.rng.integers(32, 64, len(self.steps)) / 64
+        v *= self.rng.choice([-1.0, 1.0], len(v))
+        for spacing in (2.0**-33, 2.0**-20):
+            sides = []
+            for sign in (1, -1):
+                rows = [
+                    self.subject.outputs(self.subject.x + sign * k * spacing * v)
+                    for k in range(1, 7)
+                ]
+                differences = np.array([self.y, *rows])
+                estimates = []
+                for order in range(1, 6):
+                    differences = np.diff(differences, axis=0)
+                    if order >= 3:
+                        factor = math.factorial(order) ** 2 / math.factorial(2 * order)
+                        estimates.append(np.sqrt(factor * np.mean(differences**2, axis=0)))
+                sides.append(np.median(estimates, axis=0))
+            noise = np.fmin(*sides)
+            floor = np.fmax(floor, np.where(np.isfinite(noise), noise, 0))
+        return floor
+
+    def _try_complex(self) -> bool:
+        """Whether the function computes with complex numbers and comes to the same real part."""
+        v = self.steps * 2.0**-60
+        try:
+            y = self._complex(v)
+        except Exception:
+            # Code for real numbers may fail on complex ones in any way it likes.
+            return False
+        if y is None or y.shape != self.y.shape or y.dtype.kind != "c":
+            return False
+        return bool(np.allclose(y.real, self.y, rtol=1e-9, atol=0) and np.isfinite(y).all())
+
+    def _complex(self, v: np.ndarray) -> np.ndarray | None:
+        if any(not isinstance(i.value, (np.ndarray, np.number, float)) for i in self.subject.inputs):
+            return None
+        with np.errstate(all="ignore"):
+            return self.subject.flat(self.subject.call(self.subject.x + 1j * v))
+
+    def _complex_slope(self, v: np.ndarray) -> float:
+        """The imaginary part of f(x + ihv) / h: no difference, hence no cancellation.
+
+        Source: W. Squire, G. Trapp, "Using complex variables to estimate derivatives of real
+        functions", SIAM Review 40 (1998).
+        """
+        h = 2.0**-60
+        try:
+            y = self._complex(h * v)
+        except Exception:
+            return math.nan
+        return math.nan if y is None else float(self.subject.weights @ (y.imag / h))
+
+    def method(self) -> str:
+        """Which entries were looked at, in words."""
+        alone = int(np.isfinite(self.measured).sum())
+        mixtures = sum(finding.entries.size > 1 for finding in self.findings)
+        return f"{mixtures} random mixtures of {len(self.given):,} entries, {alone} by themselves"
+
+    # One direction.
+
+    def along(self, entries: np.ndarray, v: np.ndarray, scale: float) -> Finding:
+        """Compares along the direction that changes `entries` by `v`."""
+        subject, w = self.subject, self.subject.weights
+        changed = np.zeros(len(w), bool)
+        known: dict[float, float] = {}
+        step = np.zeros_like(subject.x)
+
+        def d(t: float) -> float:
+            if t not in known:
+                step[entries] = t * v
+                difference = subject.outputs(subject.x + step) - self.y
+                np.logical_or(changed, difference != 0, out=changed)
+                known[t] = float(w @ difference)
+            return known[t]
+
+        def noise() -> float:
+            return float(np.linalg.norm((w * self.noise)[changed]))
+
+        parts = v * self.given[entries]
+        given = float(parts.sum())
+        scale = max(scale, float(np.linalg.norm(parts))) if math.isfinite(given) else scale
+        farthest = float(np.max(self.typical[entries] / np.abs(v)))
+        slope = slope_at_0(d, noise, scale, max(farthest, 2.0**10))
+        self.responds |= [bool(changed.any()) and _touches(i, entries) for i in subject.inputs]
+        own = float(np.linalg.norm(v * self.given_noise[entries]))
+        own = min(8 * own, 1e-2 * max(scale, abs(slope.value)))
+        tolerance = SAFETY * slope.error + own + 64 * EPS * scale
+        return self._judged(entries, v, given, slope, tolerance)
+
+    def _judged(
+        self, entries: np.ndarray, v: np.ndarray, given: float, slope: Slope, tolerance: float
+    ) -> Finding:
+        if slope.reason:
+            verdict = Verdict.INCONCLUSIVE if math.isfinite(given) else Verdict.WRONG
+            if not math.isnan(given) and "bound" in slope.reason:
+                verdict = Verdict.INCONCLUSIVE
+            return Finding(entries, v, given, slope, tolerance, verdict, False, slope.reason)
+        if not math.isfinite(given):
+            return Finding(entries, v, given, slope, tolerance, Verdict.WRONG)
+        if slope.is_kink:
+            low, high = sorted((slope.left, slope.right))
+            slack = SAFETY * slope.error + 1e-9 * (high - low)
+            valid = low - slack <= given <= high + slack
+            return Finding(entries, v, given, slope, tolerance, Verdict.KINK, valid)
+        if abs(given - slope.value) > tolerance:
+            return Finding(entries, v, given, slope, tolerance, Verdict.WRONG)
+        if SAFETY * slope.error <= self.resolution * slope.reach:
+            return Finding(entries, v, given, slope, tolerance, Verdict.OK)
+        return self._confirmed(entries, v, given, slope, tolerance)
+
+    def _confirmed(
+        self, entries: np.ndarray, v: np.ndarray, given: float, slope: Slope, tolerance: float
+    ) -> Finding:
+        """A complex step can confirm where differences see too little; it convicts nobody.
+
+        Code that takes an absolute value, say, computes something else with complex numbers.
+        """
+        reason = (
+            f"differences tell the slope only to within {SAFETY * slope.error:.1g}, since the "
+            f"rounding errors of the function are large in comparison"
+        )
+        if self._is_complex:
+            step = np.zeros_like(self.subject.x)
+            step[entries] = v
+            value = self._complex_slope(step)
+            own = tolerance - SAFETY * slope.error
+            agrees = abs(value - given) <= self.resolution * abs(value) + own
+            if agrees and abs(value - slope.value) <= SAFETY * slope.error:
+                exact = Slope(value, 1e-12 * abs(value), value, value, abs(value))
+                return Finding(entries, v, given, exact, tolerance, Verdict.OK)
+        return Finding(entries, v, given, slope, tolerance, Verdict.INCONCLUSIVE, False, reason)
+
+    # All entries.
+
+    def run(self, advanced: Callable[[int], Any]) -> None:
+        """Compares all entries; `advanced(n)` is told when n more of them are done."""
+        n = len(self.given)
+        self.searched = n * USUAL_COST <= self.max_evaluations
+        if self.searched:
+            for k in range(n):
+                self._single(k)
+                advanced(1)
+            return
+        few = [i for i in self.subject.inputs if _entries(i).size * USUAL_COST <= 256]
+        for i in self.subject.inputs:
+            if i in few:
+                for k in _entries(i):
+                    self._single(int(k))
+            else:
+                self._mixtures(i)
+            advanced(_entries(i).size)
+
+    def _scale(self, i: Input) -> float:
+        """A slope of this size is small for the input, for a step of 1 in units of the steps."""
+        with np.errstate(all="ignore"):
+            parts = (self.steps * self.given)[i.span]
+        parts = parts[np.isfinite(parts)]
+        return SMALL * float(np.sqrt(np.mean(parts**2))) if parts.size else 0.0
+
+    def _single(self, k: int) -> Finding:
+        """Compares one entry and enters it."""
+        i = next(i for i in self.subject.inputs if i.span.start <= k < i.span.stop)
+        # An odd number of 64ths: steps in step with a periodic function would see nothing.
+        v = self.steps[k] * (2 * self.rng.integers(16, 32) + 1) / 64
+        finding = self.along(np.array([k]), np.array([v]), self._scale(i))
+        slope = finding.slope
+        self.measured[k], self.left[k], self.right[k] = (
+            s / v for s in (slope.value, slope.left, slope.right)
+        )
+        self.error[k] = slope.error / v
+        self.verdicts[k] = finding.verdict
+        self.valid[k] = finding.valid
+        if finding.reason:
+            self.reasons[k] = finding.reason
+        self.findings.append(finding)
+        return finding
+
+    def _mixture(self, entries: np.ndarray, even: bool) -> np.ndarray:
+        """Random changes of many entries; `even` makes the parts of the slope equally large."""
+        sizes = self.rng.integers(32, 64, entries.size) / 64
+        v = self.typical[entries] * sizes * self.rng.choice([-1.0, 1.0], entries.size)
+        if even:
+            parts = np.abs(v * self.given[entries])
+            usual = np.median(parts[parts > 0]) if np.any(parts > 0) else 0.0
+            shrink = np.minimum(1, usual / np.maximum(parts, 1e-300)) if usual else 1.0
+            v *= 2.0 ** np.floor(np.log2(np.maximum(shrink, 2.0**-40)))
+        return v
+
+    def _mixtures(self, i: Input) -> None:
+        """Compares an input by mixtures, and halves those that disagree."""
+        entries = _entries(i)
+        bad = entries[~np.isfinite(self.given[entries])]
+        self.verdicts[entries] = Verdict.OK
+        self.verdicts[bad] = Verdict.WRONG
+        entries = np.setdiff1d(entries, bad)
+        # Entries are drawn apart, so that neighbours, which are often alike, are not halved as one.
+        entries = self.rng.permutation(entries)
+        pending: list[tuple[float, int, Finding]] = []
+        for number in range(DIRECTIONS if entries.size else 0):
+            finding = self.along(entries, self._mixture(entries, number % 2 == 1), 0.0)
+            self.findings.append(finding)
+            if not finding.is_fine:
+                heapq.heappush(pending, (-_urgency(finding), number, finding))
+        if pending:
+            self._halve(pending)
+        singles = self.rng.choice(entries, min(SAMPLED, entries.size), replace=False)
+        for k in singles:
+            if np.isnan(self.measured[k]):
+                self._single(int(k))
+
+    def _halve(self, pending: list[tuple[float, int, Finding]]) -> None:
+        """Halves the mixtures that disagree, the worst first, until single entries are found."""
+        count = DIRECTIONS
+        done: set[int] = set()
+        named = 0
+        while pending and self.subject.evaluations < self.max_evaluations and named < NAMED:
+            finding = heapq.heappop(pending)[2]
+            if done.issuperset(finding.entries.tolist()):
+                continue
+            half = finding.entries.size // 2
+            fine = []
+            for part in (slice(half), slice(half, None)):
+                entries, v = finding.entries[part], finding.v[part]
+                if entries.size == 1:
+                    k = int(entries[0])
+                    if k not in done:
+                        done.add(k)
+                        named += self._single(k).verdict is Verdict.WRONG
+                    fine.append(False)
+                    continue
+                child = self.along(entries, v, 0.0)
+                self.findings.append(child)
+                fine.append(child.is_fine)
+                if not child.is_fine:
+                    count += 1
+                    heapq.heappush(pending, (-_urgency(child), count, child))
+            if all(fine):
+                self._note_rest(finding, done)
+        for _, _, finding in pending:
+            self._note_rest(finding, done)
+
+    def _note_rest(self, finding: Finding, done: set[int]) -> None:
+        """Enters a mixture that disagrees and was not taken apart."""
+        rest = [int(k) for k in finding.entries if int(k) not in done]
+        kink = finding.verdict is Verdict.KINK and finding.valid
+        for k in rest:
+            if self.verdicts[k] is Verdict.OK:
+                self.verdicts[k] = Verdict.KINK if kink else Verdict.INCONCLUSIVE
+                if not kink:
+                    self.reasons[k] = "a mixture with this entry disagrees; not searched further"
+
+
+def _urgency(finding: Finding) -> float:
+    """Mixtures that are wrong come before those that are unclear."""
+    return finding.excess if finding.verdict is Verdict.WRONG else 0.0
+
+
+def _entries(i: Input) -> np.ndarray:
+    return np.arange(i.span.start, i.span.stop)
+
+
+def _touches(i: Input, entries: np.ndarray) -> bool:
+    return bool(np.any((entries >= i.span.start) & (entries < i.span.stop)))

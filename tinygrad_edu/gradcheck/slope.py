@@ -1,0 +1,279 @@
+"""The slope of a function of one number at 0, with an error that can be believed.
+
+Differences at steps that are halved again and again are extrapolated to the step 0 (Richardson;
+C. J. F. Ridders, "Accurate computation of F'(x) and F'(x)F''(x)", 1982). With central differences
+the terms of the error are even powers of the step, and converge fast. With one-sided differences
+they are all powers; those are slower, and see what the central ones cannot: at a kink the central
+differences agree at every step, on the mean of two slopes that are both wrong.
+
+            left slope  ╲       ╱  right slope
+                         ╲     ╱
+                          ╲___╱        0 is what (d(h) - d(-h)) / 2h gives, for every h
+
+How far the estimates can be trusted is measured: an estimate has the error by which it differs from
+the ones that it was extrapolated from, and the error that the rounding of the function makes in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["SAFETY", "Slope", "slope_at_0"]
+
+# An error estimate has to be exceeded so many times before anything is called wrong.
+SAFETY = 16.0
+# Steps run from FIRST to LAST, in windows of up to ROWS halvings. The argument is scaled so that
+# 1 is as far as the variables are large.
+FIRST, LAST = 2.0**-3, 2.0**-44
+ROWS = 6
+# An error so much smaller than the scale is good enough to stop.
+GOAL = 1e-12
+# An error so much smaller than the scale is as good as can be asked for where there is noise.
+FINE = 1e-8
+# Windows that agree on the size of the jump to within this part see the same kink.
+SAME_KINK = 0.05
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The slope of a function at 0.
+
+    Attributes:
+        value: the slope; at a kink the mean of the two.
+        error: an estimate of the error of `value`, `left` and `right`; `inf` if nothing is known.
+        left, right: the one-sided slopes; equal to `value` unless there is a kink.
+        reach: how large a slope would have mattered, for the error to be compared with.
+        reason: why there is no slope, in words; empty if there is one.
+    """
+
+    value: float
+    error: float
+    left: float
+    right: float
+    reach: float
+    reason: str = ""
+
+    @property
+    def is_kink(self) -> bool:
+        """Whether the slopes at the two sides differ."""
+        return self.left != self.right and not self.reason
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """A slope, its error, and the part of the error that rounding makes."""
+
+    value: float
+    error: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What the differences at the steps h, h/2, h/4, ... down to `step` say.
+
+    Attributes:
+        step: the last step.
+        slope: the estimate of a slope that is the same on both sides.
+        left, right: the estimates of the one-sided slopes.
+        gap: the difference of the two sides at the last step.
+        steepest: the larger of the two there.
+        is_smooth: whether the two sides agree.
+        reach: how large a slope matters here: errors are to be small in comparison.
+    """
+
+    step: float
+    slope: _Estimate
+    left: _Estimate
+    right: _Estimate
+    gap: float
+    steepest: float
+    is_smooth: bool
+    reach: float
+
+    @property
+    def jump(self) -> float:
+        return self.right.value - self.left.value
+
+
+def slope_at_0(
+    d: Callable[[float], float],
+    noise: Callable[[], float],
+    scale: float = 0.0,
+    farthest: float = 2.0**10,
+) -> Slope:
+    """The slope of `d` at 0, where d(0) = 0.
+
+    Args:
+        d: the function. Where it is not finite, smaller steps are tried.
+        noise: the size of the rounding errors in its values; asked again as evaluations go on.
+        scale: how large a slope matters: an error of 1e-12 of it ends the search.
+        farthest: the largest step to try where the noise drowns the others.
+
+    Example:
+        >>> import numpy as np
+        >>> slope = slope_at_0(lambda t: np.sin(t) + abs(t), lambda: 1e-16)
+        >>> print(f"{slope.left:.9f} {slope.right:.9f} {slope.is_kink}")
+        0.000000000 2.000000000 True
+    """
+    best: _Window | None = None
+    kinks: list[_Window] = []
+    steepness: list[float] = []
+    step = FIRST
+    while step >= LAST:
+        window = _window(d, noise, step, scale)
+        if window is None:
+            step /= 64
+            continue
+        steepness.append(window.steepest)
+        if not window.is_smooth:
+            best = None  # it only looked smooth from afar
+            kinks.append(window)
+        elif kinks and SAFETY * noise() / window.step > abs(kinks[-1].jump):
+            break  # the kink is still there, below the noise
+        else:
+            if best is None or window.slope.error < best.slope.error:
+                best = window
+            error, rounding = window.slope.error, window.slope.noise
+            if error <= max(GOAL * window.reach, 4 * rounding) and _holds_below(d, noise, window):
+                break
+            if rounding > error / 2 and error <= FINE * window.reach:
+                break  # smaller steps have more noise
+        step = window.step / 4
+    if best is None:
+        return _kink(kinks, steepness)
+    if best.slope.error > FINE * best.reach:
+        if best.slope.error > abs(best.slope.value) and steepness[-1] > 8 * steepness[0]:
+            return _kink([], steepness)
+        best = _from_afar(d, noise, scale, farthest, best)
+    value = best.slope.value
+    return Slope(value, best.slope.error, value, value, best.reach)
+
+
+def _window(
+    d: Callable[[float], float], noise: Callable[[], float], step: float, scale: float
+) -> _Window | None:
+    """The estimates from steps that are halved until they are good or noise takes over."""
+    central: list[float] = []
+    left: list[float] = []
+    right: list[float] = []
+    window = None
+    h = step
+    for row in range(ROWS):
+        above, below = d(h), d(-h)
+        if not (math.isfinite(above) and math.isfinite(below)):
+            return None
+        central.append((above - below) / (2 * h))
+        right.append(above / h)
+        left.append(-below / h)
+        if row >= 2:
+            window = _estimated(h, central, left, right, noise() / h, scale)
+            slope = window.slope
+            if slope.error <= max(GOAL / 4 * window.reach, 2 * slope.noise):
+                break
+        h /= 2
+    return window
+
+
+def _estimated(
+    h: float,
+    central: list[float],
+    left: list[float],
+    right: list[float],
+    rounding: float,
+    scale: float,
+) -> _Window:
+    from_left = _extrapolated(left, 2 * rounding, 1)
+    from_right = _extrapolated(right, 2 * rounding, 1)
+    jump_error = from_left.error + from_right.error
+    both = _Estimate((from_left.value + from_right.value) / 2, jump_error, from_left.noise)
+    slope = min(_extrapolated(central, rounding, 2), both, key=lambda e: e.error)
+    reach = max(scale, abs(slope.value), 1e-3 * max(abs(left[0]), abs(right[0])))
+    jump = abs(from_right.value - from_left.value)
+    gaps = abs(right[0] - left[0]), abs(right[-1] - left[-1])
+    # Where both slopes are the same the gap between them shrinks with the step.
+    shrinks = gaps[1] <= 0.75 * gaps[0] or gaps[1] <= 8 * rounding
+    tiny = jump + jump_error <= FINE * reach
+    if jump_error > 1e-3 * reach:
+        # Then nothing speaks against a kink of that size, and the slope is known no better.
+        slope = _Estimate(slope.value, max(slope.error, jump_error), slope.noise)
+    smooth = tiny or (shrinks and jump <= 4 * jump_error)
+    steepest = max(abs(left[-1]), abs(right[-1]))
+    return _Window(h, slope, from_left, from_right, gaps[1], steepest, smooth, reach)
+
+
+def _extrapolated(slopes: list[float], noise: float, order: int) -> _Estimate:
+    """The limit of differences at halved steps whose errors are powers `order`, 2 * order, ...
+
+    `noise` is the rounding error of the last of them; each is half that of the next.
+    """
+    best = _Estimate(slopes[-1], math.inf, noise)
+    above: list[tuple[float, float]] = []
+    for row, slope in enumerate(slopes):
+        line = [(slope, noise * 2.0 ** (row + 1 - len(slopes)))]
+        for column in range(row):
+            (coarse, coarse_noise), (fine, fine_noise) = above[column], line[column]
+            c = 2.0 ** (order * (column + 1))
+            value = fine + (fine - coarse) / (c - 1)
+            rounding = (c * fine_noise + coarse_noise) / (c - 1)
+            line.append((value, rounding))
+            error = max(abs(value - fine), abs(value - coarse)) + rounding
+            if column >= 1 and error < best.error:
+                best = _Estimate(value, error, rounding)
+        above = line
+    return best
+
+
+def _holds_below(d: Callable[[float], float], noise: Callable[[], float], window: _Window) -> bool:
+    """Whether one look at a much smaller step agrees with what was extrapolated."""
+    last, h = window.step, window.step / 160
+    above, below = d(h), d(-h)
+    if h < LAST / 4 or not (math.isfinite(above) and math.isfinite(below)):
+        return False
+    allowed = SAFETY * noise() / h + window.slope.error + FINE * window.reach
+    bent = abs((d(last) - d(-last)) / (2 * last) - window.slope.value)
+    moved = abs((above - below) / (2 * h) - window.slope.value)
+    return moved <= allowed + bent and abs(above + below) / h <= allowed + window.gap
+
+
+def _from_afar(
+    d: Callable[[float], float],
+    noise: Callable[[], float],
+    scale: float,
+    farthest: float,
+    best: _Window,
+) -> _Window:
+    """A window at larger steps, where the noise is smaller, if one is better."""
+    for step in (2.0**2, 2.0**7, 2.0**12, farthest):
+        if step > farthest:
+            continue
+        window = _window(d, noise, step, scale)
+        if window is None or not window.is_smooth:
+            break
+        apart = abs(window.slope.value - best.slope.value)
+        if window.slope.error < best.slope.error and apart <= SAFETY * best.slope.error:
+            best = window
+    return best
+
+
+def _kink(kinks: list[_Window], steepness: list[float]) -> Slope:
+    """The two slopes where no window was smooth, or why there are none."""
+
+    def error(window: _Window) -> float:
+        return max(window.left.error, window.right.error)
+
+    best = min(kinks, key=error, default=None)
+    if best is not None:
+        same = [w for w in kinks if abs(w.jump - best.jump) <= SAME_KINK * abs(best.jump)]
+        if len(same) > 1:
+            left, right = best.left.value, best.right.value
+            return Slope((left + right) / 2, error(best), left, right, best.reach)
+    if not steepness:
+        reason = "the function is not finite beside this point"
+    elif steepness[-1] > 2 * steepness[0]:
+        reason = "the function jumps here, or its slope grows without bound"
+    else:
+        reason = "its slopes change with every step size"
+    return Slope(math.nan, math.inf, math.nan, math.nan, 0.0, reason)
