@@ -431,7 +431,7 @@ def _ties() -> Iterator[Item]:
         return _affine_vjp(g * (_affine(x, W, b) > 0), x, W, b)
 
     rng = np.random.default_rng(6)
-    for n in (2, 3, 4):
+    for n in (1, 2, 3, 4, 5):
         x, W = rng.normal(size=(4, n)), rng.normal(size=(n, 5))
         x[1] = 0
         name = f"layer of relu of {x.shape}, a row of zeros"
@@ -520,7 +520,7 @@ def _badly_scaled_arrays() -> Iterator[Item]:
         f, vjp, _ = _BASES[base]
         return Item(name, "badly scaled", True, f, vjp, args, labels)
 
-    for n in (2, 3, 4):
+    for n in (2, 3, 4, 5, 6):
         A, B = rng.normal(size=(2, n, n))
         yield of(f"product, 1e6 by 1e-6, {n}", "product", 1e6 * A, 1e-6 * B)
         yield of(f"mse, around 1e6, {n}", "mse", 1e6 + A, 1e6 + B)

@@ -55,7 +55,7 @@ class Answer:
 
     accepted: bool | None
     named: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    distance: float = math.nan
+    distance: float | None = None
     remark: str = ""
     seconds: float = math.nan
 
@@ -245,7 +245,8 @@ def ask(checker: Checker, item: Item) -> Answer:
 def judged(items: Sequence[Item], answers: Sequence[Answer]) -> tuple[list[Answer], float]:
     """The distances as verdicts by the best threshold, and that threshold."""
     right = np.array([item.is_right for item in items])
-    distances = np.nan_to_num([answer.distance for answer in answers], nan=math.inf)
+    distances = np.array([answer.distance for answer in answers], float)
+    distances[np.isnan(distances)] = math.inf
     met = np.unique(distances[np.isfinite(distances) & (distances > 0)])
     threshold = float(max(met, key=lambda t: np.sum((distances <= t) == right)))
     verdicts = [
@@ -338,24 +339,20 @@ def _costs(items: Sequence[Item], answers: dict[str, list[Answer]]) -> str:
 
 
 def _faults(items: Sequence[Item], answers: Sequence[Answer]) -> list[str]:
-    """What the engine's own checker did not say as it is, in words."""
-    negligible = [group_of(size) for size in SIZES if size < LISTED]
-    wrong_about = [
-        (item, answer)
-        for item, answer in zip(items, answers, strict=True)
-        if answer.accepted is not item.is_right and item.group not in negligible
-    ]
+    """What the engine's own checker does not get right, by name."""
+    said = {True: "called right", False: "called wrong", None: "no verdict"}
+    too_small = [group_of(size) for size in SIZES if size < LISTED]
     parts = []
     for is_right, title in (
-        (False, f"Not caught by {OURS}, {group_of(LISTED)} or more"),
-        (True, f"Not accepted by {OURS}"),
+        (False, f"not caught by {OURS}, of {group_of(LISTED)} or more"),
+        (True, f"not accepted by {OURS}"),
     ):
         lines = [
-            f"- {item.name}, {item.group}: {'wrong' if is_right else 'right'}, it says"
-            if answer.accepted is not None
-            else f"- {item.name}, {item.group}: no verdict"
-            for item, answer in wrong_about
-            if item.is_right == is_right
+            f"- {item.name} ({item.group}): {said[answer.accepted]}"
+            for item, answer in zip(items, answers, strict=True)
+            if item.is_right is is_right
+            and answer.accepted is not is_right
+            and item.group not in too_small
         ]
-        parts.append("\n".join([f"{title}: {len(lines)}", *lines]))
+        parts.append("\n".join([f"{len(lines)} {title}", *lines]))
     return parts

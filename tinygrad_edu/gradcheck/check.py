@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.gradcheck.blame import blamed_rules
+from tinygrad_edu.gradcheck.blame import code_at, wrong_rules
 from tinygrad_edu.gradcheck.compare import EPS, Comparison, Verdict
-from tinygrad_edu.gradcheck.diagnosis import diagnose, mistake_in_shape
-from tinygrad_edu.gradcheck.report import GradientError, GradientReport, InputReport
+from tinygrad_edu.gradcheck.diagnosis import explain_by_tape, explain_input, explain_shape
+from tinygrad_edu.gradcheck.report import GradientError, GradientReport, InputReport, shown
 from tinygrad_edu.gradcheck.slope import SAFETY
 from tinygrad_edu.gradcheck.subject import (
     CannotCheck,
@@ -21,7 +22,9 @@ from tinygrad_edu.gradcheck.subject import (
     Subject,
     claimed_by_engine,
     claimed_by_user,
+    tape_of,
 )
+from tinygrad_edu.tape import Entry
 from tinygrad_edu.tensor import plain
 from tinygrad_edu.transforms import grad
 
@@ -85,17 +88,14 @@ def check_grad(
     """
     _check_options(f, gradient, vjp, order, max_evaluations)
     start = time.perf_counter()
-    rng = np.random.default_rng(rng)
     report = GradientReport(getattr(f, "__name__", None) or type(f).__name__)
     if gradient is True:
         pair = f
         f = functools.wraps(pair)(lambda *a: _part(pair(*a), 0))
         gradient = lambda *a: _part(pair(*a), 1)  # noqa: E731
+    run = _Run(report, np.random.default_rng(rng), max_evaluations, progress)
     try:
-        for k in range(1, order + 1):
-            f = _check_order(
-                report, k, f, args, gradient, vjp, argnums, rng, max_evaluations, blame, progress
-            )
+        run.check(f, args, argnums, gradient, vjp, order, blame)
     except CannotCheck as problem:
         report.problems.append(str(problem))
     report.seconds = time.perf_counter() - start
@@ -152,55 +152,106 @@ def _part(pair: Any, k: int) -> Any:
     return pair[k]
 
 
-def _check_order(
-    report: GradientReport,
-    order: int,
-    f: Callable[..., Any],
-    args: tuple[Any, ...],
-    gradient: Any,
-    vjp: Any,
-    argnums: Any,
-    rng: np.random.Generator,
-    max_evaluations: int,
-    blame: bool,
-    progress: bool,
-) -> Callable[..., Any]:
-    """Checks one order, enters it into the report, and returns the gradient as a function."""
-    subject = Subject(f, args, argnums, rng)
-    by_engine = gradient is None and vjp is None
-    claim = claimed_by_engine(subject) if by_engine else claimed_by_user(subject, gradient, vjp)
-    try:
+@dataclass
+class _Run:
+    """One check, and the report that it fills in."""
+
+    report: GradientReport
+    rng: np.random.Generator
+    max_evaluations: int
+    progress: bool
+
+    def check(
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        argnums: int | tuple[int, ...] | None,
+        gradient: Any,
+        vjp: Any,
+        order: int,
+        blame: bool,
+    ) -> None:
+        """Checks the gradient, or all orders of the engine's, and then the rules on the tape."""
+        by_engine = gradient is None and vjp is None
+        first = subject = Subject(f, args, argnums, self.rng)
+        for k in range(1, order + 1):
+            if k > 1:
+                number = functools.partial(_number, subject)
+                derivative = functools.wraps(f)(grad(number, tuple(subject.positions)))
+                subject = Subject(derivative, args, argnums, self.rng)
+            claim = (
+                claimed_by_engine(subject) if by_engine else claimed_by_user(subject, gradient, vjp)
+            )
+            try:
+                self._order(subject, claim, k, by_engine)
+            except (ValueError, TypeError) as error:
+                # Only a rule on the tape fails where the function itself has not.
+                if not (by_engine and blame) or not subject.shapes or tape_of(first) is None:
+                    raise
+                self.report.problems.append(f"the backward pass failed: {error}")
+                break
+            finally:
+                self.report.evaluations += subject.evaluations
+        tape = tape_of(first) if by_engine and blame else None
+        if tape is not None:
+            budget = self.max_evaluations * (1 if self.report else 10)
+            found, checked, evaluations = wrong_rules(tape, check_grad, order, self.rng, budget)
+            self.report.blame += found
+            self.report.rules_checked = checked
+            self.report.evaluations += evaluations
+
+    def _order(self, subject: Subject, claim: Claim, order: int, by_engine: bool) -> None:
+        report = self.report
         y = _first_look(report, subject)
-        given, mistakes, raw = _first_claim(report, subject, claim)
-        comparison = Comparison(
-            subject, y, given, _claim_noise(subject, claim, given, rng), rng, max_evaluations
-        )
-        _run(comparison, progress)
-        reports = [_input_report(comparison, i, order, given) for i in subject.inputs]
-        report.inputs += reports
-        for i, entry, mistake in zip(subject.inputs, reports, mistakes, strict=True):
+        given, mistakes, parts = _first_claim(report, subject, claim)
+        noise = _claim_noise(subject, claim, given, self.rng)
+        comparison = Comparison(subject, y, given, noise, self.rng, self.max_evaluations)
+        with _bar(len(given), self.progress) as bar:
+            comparison.run(bar.update)
+        inputs = [_input_report(comparison, i, order) for i in subject.inputs]
+        report.inputs += inputs
+        for i, entry, mistake in zip(subject.inputs, inputs, mistakes, strict=True):
             if mistake:
-                entry.mistake = mistake + mistake_in_shape(comparison, i, raw[i.name])
+                part = parts[i.name]
                 entry.verdicts[...] = Verdict.WRONG
-        _last_look(report, comparison, claim, by_engine)
-        _compare_dtypes(report, subject, claim, given, reports)
-        diagnose(report, comparison, claim, reports, by_engine)
-        if by_engine and blame:
-            blamed_rules(report, subject, rng, max_evaluations)
+                entry.mistake = mistake + (
+                    "" if part is None else explain_shape(comparison, i, part)
+                )
+        _last_look(report, comparison)
+        if not by_engine:
+            _check_stale(comparison, claim, inputs)
+        _compare_dtypes(report, subject, claim, given, inputs)
+        _explain(report, comparison, inputs, by_engine)
         _describe(report, comparison)
-    finally:
-        report.evaluations += subject.evaluations
-    positions = tuple(subject.positions)
-    return functools.wraps(f)(grad(lambda *a: subject.number(f(*a)), positions))
 
 
-def _run(comparison: Comparison, progress: bool) -> None:
+def _number(subject: Subject, *args: Any) -> Any:
+    return subject.number(subject.f(*args))
+
+
+def _bar(total: int, progress: bool) -> Any:
     from tqdm.auto import tqdm
 
-    with tqdm(
-        total=len(comparison.given), unit="entry", delay=1, leave=False, disable=not progress
-    ) as bar:
-        comparison.run(bar.update)
+    return tqdm(total=total, unit="entry", delay=1, leave=False, disable=not progress)
+
+
+def _explain(
+    report: GradientReport, comparison: Comparison, inputs: list[InputReport], by_engine: bool
+) -> None:
+    """Looks for the usual mistakes: in each input by itself, then along the tape."""
+    unexplained = []
+    for i, entry in zip(comparison.subject.inputs, inputs, strict=True):
+        if entry.is_wrong().any() and not entry.mistake:
+            entry.diagnosis = explain_input(comparison, i, entry.given)
+            if not entry.diagnosis or "lie in" in entry.diagnosis:
+                unexplained.append(i)
+    if unexplained and not by_engine:
+        report.diagnosis += explain_by_tape(comparison, unexplained, _place)
+
+
+def _place(entry: Entry) -> str:
+    where = entry.where
+    return f"{shown(where)}: {code_at(where)}" if where else entry.primitive.name
 
 
 # The function.
@@ -241,9 +292,7 @@ def _agree(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=1e-9, atol=1e-12 * size))
 
 
-def _last_look(
-    report: GradientReport, comparison: Comparison, claim: Claim, by_engine: bool
-) -> None:
+def _last_look(report: GradientReport, comparison: Comparison) -> None:
     """What only shows after many calls."""
     subject = comparison.subject
     end = subject.outputs(subject.x)
@@ -266,8 +315,6 @@ def _last_look(
                 report.notes.append(f"{i.name} has zero elements")
             elif not responds:
                 report.notes.append(f"the outputs do not depend on {i.name} here")
-    if not by_engine:
-        _check_stale(report, comparison, claim)
 
 
 # The gradient.
@@ -277,7 +324,6 @@ def _first_claim(
     report: GradientReport, subject: Subject, claim: Claim
 ) -> tuple[np.ndarray, list[str], dict[str, Any]]:
     """The claimed gradient, flat; what is wrong with the shape of each part; the parts."""
-    before = subject.arguments(subject.x)
     parts = claim(subject.x, False)
     kept = [None if part is None else np.array(plain(part)) for part in parts]
     mistakes = [_mistake(i, part) for i, part in zip(subject.inputs, kept, strict=True)]
@@ -290,14 +336,11 @@ def _first_claim(
         )
     claim(subject.x * (1 + 2.0**-10) + 2.0**-10, False)
     held = [np.asarray(plain(part)) for part in parts]
-    if any(
-        b is not None and a.tobytes() != b.tobytes() for a, b in zip(held, kept, strict=True)
-    ):
+    if any(b is not None and a.tobytes() != b.tobytes() for a, b in zip(held, kept, strict=True)):
         report.problems.append(
             "the gradient returns the same buffer twice: a result changes when it is called "
             "again. Return a copy, or a new array"
         )
-    del before
     return given, mistakes, {i.name: part for i, part in zip(subject.inputs, kept, strict=True)}
 
 
@@ -334,31 +377,23 @@ def _claim_noise(
     return noise
 
 
-def _check_stale(report: GradientReport, comparison: Comparison, claim: Claim) -> None:
+def _check_stale(comparison: Comparison, claim: Claim, inputs: list[InputReport]) -> None:
     """A gradient that is the same at another place, where it is wrong, was not computed there."""
     subject, rng = comparison.subject, comparison.rng
     elsewhere = subject.x + comparison.typical * rng.uniform(0.05, 0.1, len(subject.x))
-    y = subject.outputs(elsewhere)
-    if not np.isfinite(y).all():
+    if not np.isfinite(subject.outputs(elsewhere)).all():
         return
     there = _flat(subject, claim(elsewhere, False), [""] * len(subject.inputs))
-    for i in subject.inputs:
+    for i, entry in zip(subject.inputs, inputs, strict=True):
         same = there[i.span].tobytes() == comparison.given[i.span].tobytes()
-        if not same or not np.any(np.nan_to_num(there[i.span])):
-            continue
-        moved = Subject(subject.f, subject.arguments(elsewhere), tuple(subject.positions), rng)
-        moved.first_call()
-        moved.weights = subject.weights
-        budget = comparison.max_evaluations
-        other = Comparison(moved, y, there, comparison.given_noise, rng, budget)
-        entries = np.arange(i.span.start, i.span.stop)
-        finding = other.along(entries, comparison.typical[entries], 0.0)
-        subject.evaluations += moved.evaluations
-        if finding.verdict is Verdict.WRONG:
-            report.problems.append(
-                f"stale: the gradient by {i.name} is the same array of values at other inputs, "
-                f"where it is wrong. Is it kept from an earlier call?"
-            )
+        if same and np.any(np.nan_to_num(there[i.span])):
+            moved = comparison.moved(elsewhere, there)
+            entries = np.arange(i.span.start, i.span.stop)
+            if moved.along(entries, moved.typical[entries], 0.0).verdict is Verdict.WRONG:
+                entry.mistake = (
+                    "the gradient is stale: at other inputs it has the same values, and they are "
+                    "wrong there. Is it kept from an earlier call?"
+                )
 
 
 def _compare_dtypes(
@@ -404,9 +439,7 @@ def _compare_dtypes(
 # The report.
 
 
-def _input_report(
-    comparison: Comparison, i: Input, order: int, given: np.ndarray
-) -> InputReport:
+def _input_report(comparison: Comparison, i: Input, order: int) -> InputReport:
     def part(array: np.ndarray) -> np.ndarray:
         return array[i.span].reshape(i.shape).copy()
 
@@ -416,14 +449,18 @@ def _input_report(
         if i.span.start <= k < i.span.stop
     }
     return InputReport(
-        i.name,
-        i.shape,
-        str(i.dtype),
-        order,
-        *(part(a) for a in (given, comparison.measured, comparison.error)),
-        *(part(a) for a in (comparison.left, comparison.right, comparison.verdicts)),
-        part(comparison.valid),
-        reasons,
+        name=i.name,
+        shape=i.shape,
+        dtype=str(i.dtype),
+        order=order,
+        given=part(comparison.given),
+        measured=part(comparison.measured),
+        error=part(comparison.error),
+        left=part(comparison.left),
+        right=part(comparison.right),
+        verdicts=part(comparison.verdicts),
+        valid=part(comparison.valid),
+        reasons=reasons,
     )
 
 

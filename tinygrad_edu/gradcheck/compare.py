@@ -1,4 +1,4 @@
-"""The gradient that is claimed against the slopes that are measured, in one direction after another.
+"""The gradient that is claimed against slopes that are measured, in one direction after another.
 
 A direction may be a single entry of the inputs or a random mixture of many. Small inputs are
 measured entry by entry. For large ones a few random mixtures are measured, and only where one of
@@ -7,6 +7,7 @@ them disagrees are its entries halved, and halved again, down to those that are 
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
 from collections.abc import Callable
@@ -136,6 +137,13 @@ class Comparison:
         self.resolution = max(RESOLUTION, 1e4 * lost / size if size else 0.0)
         self._is_complex = self._try_complex()
 
+    def moved(self, x: np.ndarray, given: np.ndarray) -> Comparison:
+        """A comparison at another point, with the gradient that is claimed there."""
+        subject = copy.copy(self.subject)
+        subject.x = x
+        budget = self.max_evaluations
+        return Comparison(subject, subject.outputs(x), given, self.given_noise, self.rng, budget)
+
     # Scales and noise.
 
     def _scales(self) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +206,9 @@ class Comparison:
         return bool(np.allclose(y.real, self.y, rtol=1e-9, atol=0) and np.isfinite(y).all())
 
     def _complex(self, v: np.ndarray) -> np.ndarray | None:
-        if any(not isinstance(i.value, (np.ndarray, np.number, float)) for i in self.subject.inputs):
+        if any(
+            not isinstance(i.value, (np.ndarray, np.number, float)) for i in self.subject.inputs
+        ):
             return None
         with np.errstate(all="ignore"):
             return self.subject.flat(self.subject.call(self.subject.x + 1j * v))
@@ -369,9 +379,9 @@ class Comparison:
                 heapq.heappush(pending, (-_urgency(finding), number, finding))
         if pending:
             self._halve(pending)
-        singles = self.rng.choice(entries, min(SAMPLED, entries.size), replace=False)
-        for k in singles:
-            if np.isnan(self.measured[k]):
+        pool = entries if entries.size else bad
+        for k in self.rng.choice(pool, min(SAMPLED, pool.size), replace=False):
+            if np.isnan(self.measured[k]) and self.subject.evaluations < self.max_evaluations:
                 self._single(int(k))
 
     def _halve(self, pending: list[tuple[float, int, Finding]]) -> None:
@@ -381,7 +391,7 @@ class Comparison:
         named = 0
         while pending and self.subject.evaluations < self.max_evaluations and named < NAMED:
             finding = heapq.heappop(pending)[2]
-            if done.issuperset(finding.entries.tolist()):
+            if self._explained(finding, done):
                 continue
             half = finding.entries.size // 2
             fine = []
@@ -403,7 +413,17 @@ class Comparison:
             if all(fine):
                 self._note_rest(finding, done)
         for _, _, finding in pending:
-            self._note_rest(finding, done)
+            if not self._explained(finding, done):
+                self._note_rest(finding, done)
+
+    def _explained(self, finding: Finding, done: set[int]) -> bool:
+        """Whether the entries that are known to be wrong explain what is wrong with a mixture."""
+        known = np.array([int(k) in done for k in finding.entries])
+        off = self.given[finding.entries] - self.measured[finding.entries]
+        explained = float(np.sum((finding.v * off)[known]))
+        left = abs(finding.given - explained - finding.slope.value)
+        slack = float(np.sum(np.abs(finding.v * self.error[finding.entries])[known]))
+        return bool(known.all()) or left <= finding.tolerance + SAFETY * slack
 
     def _note_rest(self, finding: Finding, done: set[int]) -> None:
         """Enters a mixture that disagrees and was not taken apart."""

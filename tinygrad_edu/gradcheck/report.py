@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +120,7 @@ class Blame:
     report: GradientReport | None = None
 
     def __str__(self) -> str:
-        place = f", {self.where[0]}:{self.where[1]}" if self.where else ""
+        place = f", {shown(self.where)}" if self.where else ""
         code = f"\n    {self.line}" if self.line else ""
         return (
             f"%{self.entry} {self.operation}{place}{code}\n"
@@ -198,9 +199,9 @@ class GradientReport:
     def _headline(self) -> str:
         total = sum(i.verdicts.size for i in self.inputs)
         wrong = sum(int(i.is_wrong().sum()) for i in self.inputs)
-        word = {Verdict.OK: "OK", Verdict.WRONG: "WRONG"}.get(self.verdict, "NOT CHECKED")
-        if self.verdict is Verdict.INCONCLUSIVE and not self.problems:
-            word = "INCONCLUSIVE"
+        word = str(self.verdict)
+        if self.verdict is Verdict.INCONCLUSIVE and self.problems:
+            word = "PROBLEM" if self.inputs else "NOT CHECKED"
         text = f"gradient of {self.name}: {word}"
         if wrong:
             text += f", {wrong:,} of {total:,} entries"
@@ -224,7 +225,9 @@ class GradientReport:
             errors = i.relative_error()
             finite = errors[~np.isnan(errors)]
             worst = f"{finite.max():.1e}" if finite.size else "-"
-            rows.append([i.label, str(i.shape), counts or "no entries", worst])
+            rows.append(
+                [i.label, str(i.shape), counts or "no entries", "-" if i.mistake else worst]
+            )
         return rows
 
     def _entry_rows(self) -> list[list[str]]:
@@ -233,7 +236,7 @@ class GradientReport:
         for i in self.inputs:
             errors = i.relative_error()
             kinks = i.verdicts == Verdict.KINK
-            for at in _where(i.is_bad() | kinks):
+            for at in _where(i.is_bad() | kinks) if not i.mistake else ():
                 rank = 0 if i.is_wrong()[at] else 1 if i.is_bad()[at] else 2
                 error = float(np.nan_to_num(errors[at], nan=np.inf))
                 rows.append((rank, -error, self._entry_row(i, at)))
@@ -312,7 +315,9 @@ class GradientReport:
         """
 
         def numbers(array: np.ndarray) -> Any:
-            return np.where(np.isfinite(array), array, None).tolist()
+            values = array.astype(object)
+            values[~np.isfinite(array)] = None
+            return values.tolist()
 
         return {
             "name": self.name,
@@ -374,6 +379,12 @@ class GradientReport:
         from tinygrad_edu.gradcheck.picture import draw
 
         return draw(self, name)
+
+
+def shown(where: tuple[str, int]) -> str:
+    """A file and line as people write them, relative to the current folder if inside."""
+    relative = os.path.relpath(where[0]) if os.path.isabs(where[0]) else where[0]
+    return f"{where[0] if relative.startswith('..') else relative}:{where[1]}"
 
 
 def _where(mask: np.ndarray) -> list[tuple[int, ...]]:

@@ -292,6 +292,22 @@ class Subject:
         with recording(True), source_lines():
             return self._on_tensors(x, True, own_dtype)
 
+    def constant_arrays(self) -> list[tuple[str, np.ndarray]]:
+        """The arrays among the arguments that are not differentiated, with their names."""
+        found: list[tuple[str, np.ndarray]] = []
+
+        def note(leaf: Any, path: str) -> None:
+            if not _is_input(leaf) and isinstance(leaf, (np.ndarray, Tensor)):
+                found.append((path, plain(leaf)))
+
+        names = argument_names(self.f)
+        for i, arg in enumerate(self._args):
+            if i in self.positions:
+                tree_map(note, arg, names(i))
+            elif isinstance(arg, np.ndarray):
+                found.append((names(i), arg))
+        return found
+
     def written_inputs(self) -> list[str]:
         """The names of the inputs that a call of the function changes."""
         if self._as_tensors or any(isinstance(i.value, Tensor) for i in self.inputs):
@@ -397,7 +413,9 @@ def claimed_by_user(
             return _by_input(subject, result)
         assert gradient is not None
         parts = _by_input(subject, gradient(*args))
-        return [_contracted(subject, i, part) for i, part in zip(subject.inputs, parts, strict=True)]
+        return [
+            _contracted(subject, i, part) for i, part in zip(subject.inputs, parts, strict=True)
+        ]
 
     return claim
 
