@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinygrad_edu import __version__
+from tinygrad_edu.gradcheck import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--steps", type=_count, default=10_000, help="default: 10000; the notebook's run: 50000"
     )
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures")
+    check = commands.add_parser(
+        "check",
+        help="check the gradient of a function against measured slopes",
+        description="Checks the gradient of a function: the engine's, or one derived by hand. "
+        "The exit status is 0 if it is right, 1 if it is wrong, 2 if it could not be checked.",
+    )
+    command.add_arguments(check)
     options = parser.parse_args(arguments)
-    return _demo(options.steps, options.out)
+    return command.run(options) if options.command == "check" else _demo(options.steps, options.out)
 
 
 def _demo(steps: int, out: Path) -> int:

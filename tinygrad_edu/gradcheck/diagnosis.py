@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_edu.calculus.neural import binary_cross_entropy, cross_entropy, sigmoid, softmax
 from tinygrad_edu.gradcheck.compare import Comparison, Verdict
-from tinygrad_edu.gradcheck.subject import Input, Subject
+from tinygrad_edu.gradcheck.subject import Input, Subject, tape_of
 from tinygrad_edu.rules import Primitive, unbroadcast
 from tinygrad_edu.tape import Entry, reachable, walk_back
 from tinygrad_edu.tensor import Tensor, lift, plain, record, recording
@@ -173,6 +173,9 @@ def _sizes(subject: Subject) -> list[tuple[int, str]]:
             sizes.setdefault(n, f"the length of axis {axis} of the output")
     for i in subject.inputs:
         sizes.setdefault(int(np.prod(i.shape)), f"the size of {i.name}")
+    for entry in tape_of(subject) or ():
+        for axis, n in enumerate(entry.y.shape if entry.primitive else ()):
+            sizes.setdefault(n, f"the length of axis {axis} of {entry.primitive.name}(...)")
     return [(n, what) for n, what in sizes.items() if n > 1]
 
 

@@ -33,7 +33,7 @@ def draw(report: GradientReport, name: str | None = None) -> Any:
     if not measured:
         raise ValueError(f"there is nothing to draw, since nothing was measured:\n{report}")
     if name is None:
-        shown = max(measured, key=_worst)
+        shown = max(measured, key=lambda i: (int(i.is_wrong().sum()), _worst(i)))
     else:
         named = [i for i in measured if name in (i.name, i.label)]
         if not named:

@@ -368,7 +368,7 @@ class GradientReport:
         """Draws given against measured values, and a map of the errors of one input by entry.
 
         Args:
-            name: the input of the map; by default the one with the largest error.
+            name: the input of the map; by default the one with the most wrong entries.
 
         Returns:
             the matplotlib figure.

@@ -111,7 +111,8 @@ class Subject:
                     start = inputs[-1].span.stop if inputs else 0
                     shape = np.shape(plain(leaf))
                     span = slice(start, start + int(np.prod(shape)))
-                    inputs.append(Input(path, leaf, span))
+                    named = leaf.name if isinstance(leaf, Tensor) else None
+                    inputs.append(Input(named or path, leaf, span))
 
             before = len(inputs)
             tree_map(note, args[i], names(i))
