@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.gradcheck.blame import code_at, wrong_rules
-from tinygrad_edu.gradcheck.compare import EPS, Comparison, Verdict
+from tinygrad_edu.gradcheck.compare import EPS, TINY, Comparison, Verdict
 from tinygrad_edu.gradcheck.diagnosis import explain_by_tape, explain_input, explain_shape
 from tinygrad_edu.gradcheck.report import GradientError, GradientReport, InputReport, shown
 from tinygrad_edu.gradcheck.slope import SAFETY
@@ -218,11 +218,12 @@ class _Run:
                     "" if part is None else explain_shape(comparison, i, part)
                 )
         _last_look(report, comparison)
-        if not by_engine:
-            _check_stale(comparison, claim, inputs)
-        _compare_dtypes(report, subject, claim, given, inputs)
-        _explain(report, comparison, inputs, by_engine)
-        _describe(report, comparison)
+        with np.errstate(all="ignore"):
+            if not by_engine:
+                _check_stale(comparison, claim, inputs)
+            _compare_dtypes(report, subject, claim, given, inputs)
+            _explain(report, comparison, inputs, by_engine)
+            _describe(report, comparison)
 
 
 def _number(subject: Subject, *args: Any) -> Any:
@@ -469,7 +470,7 @@ def _describe(report: GradientReport, comparison: Comparison) -> None:
     alone = int(np.isfinite(comparison.measured).sum())
     report.method = "every entry" if comparison.searched else comparison.method()
     size = np.maximum(np.abs(comparison.measured), np.abs(comparison.given))
-    usable = np.isfinite(comparison.error) & (size > 0) & np.isfinite(size)
+    usable = np.isfinite(comparison.error) & (size > TINY) & np.isfinite(size)
     if usable.any():
         seen = SAFETY * comparison.error[usable] / size[usable]
         report.resolution = float(np.median(seen))

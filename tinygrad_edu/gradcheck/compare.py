@@ -11,7 +11,7 @@ import copy
 import heapq
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,7 +43,13 @@ class Verdict(StrEnum):
 RESOLUTION = 1e-6
 # The derivative of a vector of less than so many parts of the others counts as small as zero.
 SMALL = 1e-3
+# ... or, if the function itself is computed to fewer digits, an error of so much.
+COARSEST = 1e-2
+# Doubling an input that changes the outputs by less than this part of them does nothing.
+NEGLIGIBLE = 1e-9
 EPS = float(np.finfo(float).eps)
+# Values below this count as zero: squares of smaller ones would underflow.
+TINY = 1e-100
 # Random mixtures for each large input; how many entries to name; how many to look at besides.
 DIRECTIONS, NAMED, SAMPLED = 4, 10, 16
 # What one direction costs if all goes well, to foresee how much will be needed.
@@ -132,9 +138,10 @@ class Comparison:
         self.typical, self.steps = self._scales()
         self.noise = self._noise()
         lost = np.linalg.norm(self.noise * subject.weights)
-        size = np.linalg.norm(y * subject.weights)
+        self.size = float(np.linalg.norm(y * subject.weights))
         # A function that is computed to a few digits cannot be differentiated to more.
-        self.resolution = max(RESOLUTION, 1e4 * lost / size if size else 0.0)
+        known = lost / self.size if self.size > TINY else 0.0
+        self.resolution = max(RESOLUTION, min(1e4 * known, COARSEST))
         self._is_complex = self._try_complex()
 
     def moved(self, x: np.ndarray, given: np.ndarray) -> Comparison:
@@ -154,24 +161,24 @@ class Comparison:
         size = np.abs(self.subject.x)
         typical = np.ones_like(size)
         for i in self.subject.inputs:
-            nonzero = size[i.span][size[i.span] > 0]
+            nonzero = size[i.span][size[i.span] > TINY]
             if nonzero.size:
                 typical[i.span] = np.median(nonzero)
-        size = np.where(size > 1e-150, size, typical)
+        size = np.where(size > TINY, size, typical)
         return 2.0 ** np.floor(np.log2(typical)), 2.0 ** np.floor(np.log2(size))
 
     def _noise(self) -> np.ndarray:
         """The rounding error in each output, from differences of high order.
 
-        They take away whatever is smooth. Of each side the smaller counts, since a kink on one of
+        They take away whatever is smooth, the higher the more. Of each side the smaller counts, since a kink on one of
         them is no noise; of a fine and a coarse spacing the larger, since arithmetic in float32
         looks constant in small steps. Source: J. J. Moré, S. M. Wild, "Estimating computational
         noise", SIAM J. Sci. Comput. 33 (2011).
         """
         if self.subject.y_dtype.itemsize < 8:
-            floor = float(np.finfo(self.subject.y_dtype).eps) / 2 * np.abs(self.y)
+            floor = float(np.finfo(self.subject.y_dtype).eps) * np.abs(self.y)
         else:
-            floor = EPS / 2 * np.abs(self.y)
+            floor = EPS * np.abs(self.y)
         v = self.steps * self.rng.integers(32, 64, len(self.steps)) / 64
         v *= self.rng.choice([-1.0, 1.0], len(v))
         for spacing in (2.0**-33, 2.0**-20):
@@ -179,16 +186,16 @@ class Comparison:
             for sign in (1, -1):
                 rows = [
                     self.subject.outputs(self.subject.x + sign * k * spacing * v)
-                    for k in range(1, 7)
+                    for k in range(1, 8)
                 ]
                 differences = np.array([self.y, *rows])
                 estimates = []
-                for order in range(1, 6):
+                for order in range(1, 7):
                     differences = np.diff(differences, axis=0)
-                    if order >= 3:
+                    if order >= 4:
                         factor = math.factorial(order) ** 2 / math.factorial(2 * order)
                         estimates.append(np.sqrt(factor * np.mean(differences**2, axis=0)))
-                sides.append(np.median(estimates, axis=0))
+                sides.append(np.min(estimates, axis=0))
             noise = np.fmin(*sides)
             floor = np.fmax(floor, np.where(np.isfinite(noise), noise, 0))
         return floor
@@ -239,6 +246,8 @@ class Comparison:
         subject, w = self.subject, self.subject.weights
         changed = np.zeros(len(w), bool)
         known: dict[float, float] = {}
+        # How far the outputs move by themselves; their sum may stand still.
+        moves: dict[float, float] = {}
         step = np.zeros_like(subject.x)
 
         def d(t: float) -> float:
@@ -247,21 +256,52 @@ class Comparison:
                 difference = subject.outputs(subject.x + step) - self.y
                 np.logical_or(changed, difference != 0, out=changed)
                 known[t] = float(w @ difference)
+                moves[t] = float(np.linalg.norm(w * difference))
             return known[t]
 
-        def noise() -> float:
-            return float(np.linalg.norm((w * self.noise)[changed]))
+        def noise(t: float) -> float:
+            moved = changed if changed.any() else slice(None)
+            here = float(np.linalg.norm((w * self.noise)[moved]))
+            # Where nothing moves, what the outputs are made of may still be as large as afar.
+            move = max(moves[t], moves[-t]) or max(moves.values())
+            return here + 2 * EPS * (move if math.isfinite(move) else 0.0)
 
         parts = v * self.given[entries]
         given = float(parts.sum())
         scale = max(scale, float(np.linalg.norm(parts))) if math.isfinite(given) else scale
-        farthest = float(np.max(self.typical[entries] / np.abs(v)))
-        slope = slope_at_0(d, noise, scale, max(farthest, 2.0**10))
+        farthest = float(np.max(np.maximum(self.typical[entries], 1.0) / np.abs(v))) / 8
+        farthest = max(farthest, 2.0**7)
+        if farthest > 2.0**10:
+            d(farthest)  # tells which outputs move, even if small steps are rounded off
+        slope = slope_at_0(d, noise, scale, farthest)
+        fastest = max((m / abs(t) for t, m in moves.items() if math.isfinite(m)), default=0.0)
+        slope = replace(slope, reach=max(slope.reach, SMALL * fastest))
         self.responds |= [bool(changed.any()) and _touches(i, entries) for i in subject.inputs]
+        if slope.is_kink and len(w) > 1:
+            jump = abs(slope.right - slope.left)
+            clear = (abs(t) for t in moves if -t in moves and noise(t) <= 1e-6 * jump * abs(t))
+            slope = self._by_output(slope, entries, v, min(clear, default=2.0**-20))
         own = float(np.linalg.norm(v * self.given_noise[entries]))
         own = min(8 * own, 1e-2 * max(scale, abs(slope.value)))
-        tolerance = SAFETY * slope.error + own + 64 * EPS * scale
+        tolerance = SAFETY * slope.error + own + 64 * EPS * scale + TINY
+        if given == 0.0 and slope.value == 0.0 and not changed.any():
+            return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return self._judged(entries, v, given, slope, tolerance)
+
+    def _by_output(self, slope: Slope, entries: np.ndarray, v: np.ndarray, h: float) -> Slope:
+        """The slopes at a kink between which the right values lie, if there are several outputs.
+
+        Each output may have a kink of its own, at which any slope between its two is right. With
+        weights of both signs their sum lies in an interval that is wider than the two sums.
+        """
+        step = np.zeros_like(self.subject.x)
+        step[entries] = h * v
+        x, w = self.subject.x, self.subject.weights
+        right = w * (self.subject.outputs(x + step) - self.y) / h
+        left = w * (self.y - self.subject.outputs(x - step)) / h
+        low, high = np.minimum(left, right).sum(), np.maximum(left, right).sum()
+        ends = sorted((slope.left, slope.right))
+        return replace(slope, left=min(ends[0], low), right=max(ends[1], high))
 
     def _judged(
         self, entries: np.ndarray, v: np.ndarray, given: float, slope: Slope, tolerance: float
@@ -280,21 +320,22 @@ class Comparison:
             return Finding(entries, v, given, slope, tolerance, Verdict.KINK, valid)
         if abs(given - slope.value) > tolerance:
             return Finding(entries, v, given, slope, tolerance, Verdict.WRONG)
-        if SAFETY * slope.error <= self.resolution * slope.reach:
+        nothing = max(abs(given), abs(slope.value)) <= TINY
+        if nothing or SAFETY * slope.error <= self.resolution * slope.reach:
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
-        return self._confirmed(entries, v, given, slope, tolerance)
+        return self._unresolved(entries, v, given, slope, tolerance)
 
-    def _confirmed(
+    def _unresolved(
         self, entries: np.ndarray, v: np.ndarray, given: float, slope: Slope, tolerance: float
     ) -> Finding:
-        """A complex step can confirm where differences see too little; it convicts nobody.
+        """The verdict where differences see too little.
 
-        Code that takes an absolute value, say, computes something else with complex numbers.
+        A complex step can confirm what is given; it convicts nobody, since code that takes an
+        absolute value, say, computes something else with complex numbers. Without it, a slope is
+        as good as zero that changes the outputs by next to nothing if the inputs are doubled.
         """
-        reason = (
-            f"differences tell the slope only to within {SAFETY * slope.error:.1g}, since the "
-            f"rounding errors of the function are large in comparison"
-        )
+        unit = "differences tell the slope only to within a tolerance of"
+        reason = f"{unit} {SAFETY * slope.error / max(float(np.abs(v).max()), TINY):.1g}"
         if self._is_complex:
             step = np.zeros_like(self.subject.x)
             step[entries] = v
@@ -302,8 +343,16 @@ class Comparison:
             own = tolerance - SAFETY * slope.error
             agrees = abs(value - given) <= self.resolution * abs(value) + own
             if agrees and abs(value - slope.value) <= SAFETY * slope.error:
-                exact = Slope(value, 1e-12 * abs(value), value, value, abs(value))
+                exact = replace(slope, value=value, left=value, right=value)
+                exact = replace(exact, error=1e-12 * abs(value))
                 return Finding(entries, v, given, exact, tolerance, Verdict.OK)
+            if not agrees:
+                reason += f"; a complex step gives {value / v.sum():.9g}" if len(v) == 1 else ""
+                return Finding(
+                    entries, v, given, slope, tolerance, Verdict.INCONCLUSIVE, False, reason
+                )
+        if max(abs(given), SAFETY * slope.error) <= NEGLIGIBLE * self.size + TINY:
+            return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return Finding(entries, v, given, slope, tolerance, Verdict.INCONCLUSIVE, False, reason)
 
     # All entries.

@@ -130,7 +130,7 @@ def explain_input(comparison: Comparison, i: Input, given: np.ndarray) -> str:
     if given.ndim == 2 and given.shape[0] == given.shape[1] and evidence.fits(given.T):
         return "it is transposed: the values of its .T are right"
     k = evidence.factor(a)
-    if k and evidence.fits(k * a):
+    if abs(k - 1) > FIT and k and evidence.fits(k * a):
         named = _named_factor(1 / k, comparison.subject)
         if named or evidence.count > 1:
             return f"every value is {1 / k:.6g} times the right one{named}"

@@ -100,21 +100,21 @@ class _Window:
 
 def slope_at_0(
     d: Callable[[float], float],
-    noise: Callable[[], float],
+    noise: Callable[[float], float],
     scale: float = 0.0,
-    farthest: float = 2.0**10,
+    farthest: float = 2.0**7,
 ) -> Slope:
     """The slope of `d` at 0, where d(0) = 0.
 
     Args:
         d: the function. Where it is not finite, smaller steps are tried.
-        noise: the size of the rounding errors in its values; asked again as evaluations go on.
+        noise: the size of the rounding errors in d(h) and d(-h); asked again as one learns more.
         scale: how large a slope matters: an error of 1e-12 of it ends the search.
         farthest: the largest step to try where the noise drowns the others.
 
     Example:
         >>> import numpy as np
-        >>> slope = slope_at_0(lambda t: np.sin(t) + abs(t), lambda: 1e-16)
+        >>> slope = slope_at_0(lambda t: np.sin(t) + abs(t), lambda h: 1e-16)
         >>> print(f"{slope.left:.9f} {slope.right:.9f} {slope.is_kink}")
         0.000000000 2.000000000 True
     """
@@ -131,19 +131,23 @@ def slope_at_0(
         if not window.is_smooth:
             best = None  # it only looked smooth from afar
             kinks.append(window)
-        elif kinks and SAFETY * noise() / window.step > abs(kinks[-1].jump):
+        elif kinks and SAFETY * noise(window.step) / window.step > abs(kinks[-1].jump):
             break  # the kink is still there, below the noise
         else:
-            if best is None or window.slope.error < best.slope.error:
-                best = window
             error, rounding = window.slope.error, window.slope.noise
-            if error <= max(GOAL * window.reach, 4 * rounding) and _holds_below(d, noise, window):
+            # Smaller steps have more noise: once that is most of the error, they give no more.
+            done = error <= GOAL * window.reach or error < 2 * rounding
+            if done and _holds_below(d, noise, window):
+                best = window
                 break
-            if rounding > error / 2 and error <= FINE * window.reach:
-                break  # smaller steps have more noise
+            if not done and (best is None or error < best.slope.error):
+                best = window
         step = window.step / 4
     if best is None:
         return _kink(kinks, steepness)
+    if max(steepness) == 0.0 and any(d(far) != 0.0 for far in _far(farthest)):
+        # It moves, if not at such small steps: what was taken for constant is rounded off.
+        best = _window(d, noise, FIRST, scale) or best
     if best.slope.error > FINE * best.reach:
         if best.slope.error > abs(best.slope.value) and steepness[-1] > 8 * steepness[0]:
             return _kink([], steepness)
@@ -153,12 +157,13 @@ def slope_at_0(
 
 
 def _window(
-    d: Callable[[float], float], noise: Callable[[], float], step: float, scale: float
+    d: Callable[[float], float], noise: Callable[[float], float], step: float, scale: float
 ) -> _Window | None:
     """The estimates from steps that are halved until they are good or noise takes over."""
     central: list[float] = []
     left: list[float] = []
     right: list[float] = []
+    rounding: list[float] = []
     window = None
     h = step
     for row in range(ROWS):
@@ -168,8 +173,9 @@ def _window(
         central.append((above - below) / (2 * h))
         right.append(above / h)
         left.append(-below / h)
+        rounding.append(noise(h) / h)
         if row >= 2:
-            window = _estimated(h, central, left, right, noise() / h, scale)
+            window = _estimated(h, central, left, right, rounding, scale)
             slope = window.slope
             if slope.error <= max(GOAL / 4 * window.reach, 2 * slope.noise):
                 break
@@ -182,11 +188,11 @@ def _estimated(
     central: list[float],
     left: list[float],
     right: list[float],
-    rounding: float,
+    rounding: list[float],
     scale: float,
 ) -> _Window:
-    from_left = _extrapolated(left, 2 * rounding, 1)
-    from_right = _extrapolated(right, 2 * rounding, 1)
+    doubled = [2 * noise for noise in rounding]
+    from_left, from_right = (_extrapolated(side, doubled, 1) for side in (left, right))
     jump_error = from_left.error + from_right.error
     both = _Estimate((from_left.value + from_right.value) / 2, jump_error, from_left.noise)
     slope = min(_extrapolated(central, rounding, 2), both, key=lambda e: e.error)
@@ -194,7 +200,7 @@ def _estimated(
     jump = abs(from_right.value - from_left.value)
     gaps = abs(right[0] - left[0]), abs(right[-1] - left[-1])
     # Where both slopes are the same the gap between them shrinks with the step.
-    shrinks = gaps[1] <= 0.75 * gaps[0] or gaps[1] <= 8 * rounding
+    shrinks = gaps[1] <= 0.75 * gaps[0] or gaps[1] <= 8 * rounding[-1]
     tiny = jump + jump_error <= FINE * reach
     if jump_error > 1e-3 * reach:
         # Then nothing speaks against a kink of that size, and the slope is known no better.
@@ -204,15 +210,15 @@ def _estimated(
     return _Window(h, slope, from_left, from_right, gaps[1], steepest, smooth, reach)
 
 
-def _extrapolated(slopes: list[float], noise: float, order: int) -> _Estimate:
+def _extrapolated(slopes: list[float], noise: list[float], order: int) -> _Estimate:
     """The limit of differences at halved steps whose errors are powers `order`, 2 * order, ...
 
-    `noise` is the rounding error of the last of them; each is half that of the next.
+    `noise` has the rounding error of each.
     """
-    best = _Estimate(slopes[-1], math.inf, noise)
+    best = _Estimate(slopes[-1], math.inf, noise[-1])
     above: list[tuple[float, float]] = []
     for row, slope in enumerate(slopes):
-        line = [(slope, noise * 2.0 ** (row + 1 - len(slopes)))]
+        line = [(slope, noise[row])]
         for column in range(row):
             (coarse, coarse_noise), (fine, fine_noise) = above[column], line[column]
             c = 2.0 ** (order * (column + 1))
@@ -226,29 +232,36 @@ def _extrapolated(slopes: list[float], noise: float, order: int) -> _Estimate:
     return best
 
 
-def _holds_below(d: Callable[[float], float], noise: Callable[[], float], window: _Window) -> bool:
+def _holds_below(
+    d: Callable[[float], float], noise: Callable[[float], float], window: _Window
+) -> bool:
     """Whether one look at a much smaller step agrees with what was extrapolated."""
     last, h = window.step, window.step / 160
+    if h < LAST / 4:
+        return True  # there is nothing to be seen at smaller steps
     above, below = d(h), d(-h)
-    if h < LAST / 4 or not (math.isfinite(above) and math.isfinite(below)):
+    if not (math.isfinite(above) and math.isfinite(below)):
         return False
-    allowed = SAFETY * noise() / h + window.slope.error + FINE * window.reach
+    allowed = SAFETY * noise(h) / h + window.slope.error + FINE * window.reach
     bent = abs((d(last) - d(-last)) / (2 * last) - window.slope.value)
     moved = abs((above - below) / (2 * h) - window.slope.value)
     return moved <= allowed + bent and abs(above + below) / h <= allowed + window.gap
 
 
+def _far(farthest: float) -> list[float]:
+    """Steps to try where the usual ones are too small."""
+    return [*(step for step in (2.0**2, 2.0**7, 2.0**12) if step < farthest), farthest]
+
+
 def _from_afar(
     d: Callable[[float], float],
-    noise: Callable[[], float],
+    noise: Callable[[float], float],
     scale: float,
     farthest: float,
     best: _Window,
 ) -> _Window:
     """A window at larger steps, where the noise is smaller, if one is better."""
-    for step in (2.0**2, 2.0**7, 2.0**12, farthest):
-        if step > farthest:
-            continue
+    for step in _far(farthest):
         window = _window(d, noise, step, scale)
         if window is None or not window.is_smooth:
             break

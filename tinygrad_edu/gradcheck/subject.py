@@ -264,8 +264,8 @@ class Subject:
                 f"outputs at the given inputs: there is no gradient to check"
             )
         # Weights of both signs and of different sizes: a sum of a softmax, say, hides every error.
-        # Multiples of 1/64, which float32 and float16 hold as they are.
-        sizes = self.rng.integers(32, 128, y.size) / 64
+        # Multiples of 1/1024, which float32 and float16 hold as they are.
+        sizes = self.rng.integers(512, 2048, y.size) / 1024
         self.weights = sizes * self.rng.choice([-1.0, 1.0], y.size)
         if y.size == 1:
             self.weights = np.ones(1)
