@@ -10,11 +10,12 @@ of the rules themselves too.
 
 Break a rule, say `x - y` into `x + y`, and run it once more: hypothesis looks for the smallest
 inputs that show the mistake and prints them, to be pasted into a script, and the report says which
-entry is wrong, what it should be, and which rule on the tape is to blame.
+entry is wrong, what it should be, and which rule on the tape is to blame. (`deadline=None`: some
+inputs take longer to check than the 0.2 s that hypothesis allows by default.)
 """
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 
 import tinygrad_edu as tg
 from tinygrad_edu import testing as tgt
@@ -32,6 +33,7 @@ swish.derivative(
 )
 
 
+@settings(deadline=None, max_examples=30)
 @given(tgt.broadcastable((-3, 3), (0.5, 2)))
 def test_swish(inputs):
     tg.assert_grad(swish, *inputs, order=2)

@@ -7,8 +7,14 @@
     tg.Tensor(x, requires_grad=True), y.backward(), x.grad
     tg.nn, tg.optim, tg.Trainer    nets, and how to train them
 
+    tg.check_grad(f, x, gradient=...)    is this gradient right, and if not, where and why?
+
 To read the engine: `rules.py`, `calculus/`, `tape.py`, `tensor.py`, `transforms.py`, in this order.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import data, nn, optim, plot
 from tinygrad_edu.calculus.neural import (
@@ -26,12 +32,14 @@ from tinygrad_edu.calculus.neural import (
     sum_of_squares,
     tanh,
 )
-from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
 from tinygrad_edu.rules import composition, constant, derivative, primitive
 from tinygrad_edu.tape import Tape
 from tinygrad_edu.tensor import Tensor, no_grad
 from tinygrad_edu.trainer import Callback, History, Trainer, TrainingDiverged
 from tinygrad_edu.transforms import grad, record, value_and_grad
+
+if TYPE_CHECKING:
+    from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
 
 __version__ = "0.1.0"
 
@@ -72,3 +80,19 @@ __all__ = [
     "tanh",
     "value_and_grad",
 ]
+
+# Not everybody who imports the engine checks a gradient, and the checker takes as long to import
+# as the rest.
+_LATER = ("GradientError", "GradientReport", "assert_grad", "check_grad")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tinygrad_edu import gradcheck
+
+    return getattr(gradcheck, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

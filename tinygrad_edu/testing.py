@@ -13,6 +13,7 @@ Needs hypothesis, which the extra `testing` brings: pip install hypothesis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,9 @@ def arrays(
 ) -> st.SearchStrategy:
     """Arrays with every value drawn from `low` to `high`, equal ones and zeros included.
 
+    Values are 0 or at least a few thousandths of the larger end, so that none drowns in the
+    rounding errors of the others.
+
     Args:
         shape: a shape, or a strategy of shapes; `shapes()` by default.
         low, high: the ends, which are included.
@@ -54,8 +58,12 @@ def arrays(
         array([[0., 0.],
                [0., 0.]])
     """
-    width = 8 * np.dtype(dtype).itemsize
-    elements = st.floats(low, high, width=width)
+    unit = 2.0 ** (math.floor(math.log2(max(abs(low), abs(high), 1e-300))) - 10)
+
+    def on_grid(x: float) -> Any:
+        return np.dtype(dtype).type(min(max(round(x / unit) * unit, low), high))
+
+    elements = st.floats(low, high).map(on_grid)
     shape = shapes() if shape is None else shape
     return hnp.arrays(dtype, shape, elements=elements, fill=st.nothing())
 

@@ -170,10 +170,10 @@ class Comparison:
     def _noise(self) -> np.ndarray:
         """The rounding error in each output, from differences of high order.
 
-        They take away whatever is smooth, the higher the more. Of each side the smaller counts, since a kink on one of
-        them is no noise; of a fine and a coarse spacing the larger, since arithmetic in float32
-        looks constant in small steps. Source: J. J. Moré, S. M. Wild, "Estimating computational
-        noise", SIAM J. Sci. Comput. 33 (2011).
+        They take away whatever is smooth, the higher the more. Of each side the smaller counts,
+        since a kink on one of them is no noise; of a fine and a coarse spacing the larger, since
+        arithmetic in float32 looks constant in small steps. Source: J. J. Moré, S. M. Wild,
+        "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011).
         """
         if self.subject.y_dtype.itemsize < 8:
             floor = float(np.finfo(self.subject.y_dtype).eps) * np.abs(self.y)

@@ -97,6 +97,10 @@ class _Window:
     def jump(self) -> float:
         return self.right.value - self.left.value
 
+    @property
+    def jump_error(self) -> float:
+        return self.right.error + self.left.error
+
 
 def slope_at_0(
     d: Callable[[float], float],
@@ -130,7 +134,8 @@ def slope_at_0(
         steepness.append(window.steepest)
         if not window.is_smooth:
             best = None  # it only looked smooth from afar
-            kinks.append(window)
+            if abs(window.jump) > 4 * window.jump_error:
+                kinks.append(window)
         elif kinks and SAFETY * noise(window.step) / window.step > abs(kinks[-1].jump):
             break  # the kink is still there, below the noise
         else:
