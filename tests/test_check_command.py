@@ -56,10 +56,6 @@ def product(a, b):
     return np.sum((a @ b) ** 2)
 
 
-def difference(a, b):
-    return np.sum(a - 2 * b)
-
-
 def noisy(x):
     return np.sum(x) + np.random.default_rng().random()
 
@@ -270,13 +266,11 @@ def test_bad_options_are_refused_before_any_work(options, words, check):
 
 
 def test_inputs_go_by_the_names_of_the_parameters(check):
-    np.savez("x.npz", b=np.array([1.0, 2.0]), a=np.array([3.0, 4.0]))
-    status, out, _ = check("mine:difference", "--inputs", "x.npz", "--json")
+    np.savez("x.npz", b=np.ones((3, 4)), a=np.ones((2, 3)))
+    status, out, _ = check("mine:product", "--inputs", "x.npz", "--json")
     assert status == OK
-    assert {i["name"]: i["measured"] for i in json.loads(out)["inputs"]} == {
-        "a": pytest.approx([1, 1]),
-        "b": pytest.approx([-2, -2]),
-    }
+    shapes = {i["name"]: i["shape"] for i in json.loads(out)["inputs"]}
+    assert shapes == {"a": [2, 3], "b": [3, 4]}
 
 
 @pytest.mark.parametrize("names", [("arr_0", "arr_1"), ("first", "second"), ("a", "z")])

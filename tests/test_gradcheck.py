@@ -90,7 +90,7 @@ def test_the_engines_gradient_is_right(f, args):
 
 def _floats(tree):
     if isinstance(tree, dict):
-        return [leaf for item in tree.arrays() for leaf in _floats(item)]
+        return [leaf for item in tree.values() for leaf in _floats(item)]
     if isinstance(tree, (list, tuple)):
         return [leaf for item in tree for leaf in _floats(item)]
     return [tree] if np.asarray(tree).dtype.kind == "f" else []
@@ -751,7 +751,6 @@ def check_big(wrong, **options):
 
     report = tg.check_grad(f, BIG, gradient=lambda x: d_big(x) * wrong, **options)
     assert report.evaluations == calls
-    assert f"{calls:,} evaluations" in str(report)
     return report
 
 
@@ -759,6 +758,7 @@ def test_a_large_right_gradient_takes_few_evaluations():
     report = check_big(1)
     assert set(verdicts(report)) == {"OK"}
     assert report.evaluations < BIG.size / 10
+    assert f"{report.evaluations} evaluations" in str(report)
     assert "random mixtures" in report.method
 
 
@@ -790,7 +790,7 @@ def test_a_large_gradient_that_is_wrong_everywhere(max_evaluations):
     report = check_big(wrong, max_evaluations=max_evaluations)
     assert report.verdict == "WRONG"
     assert "OK" not in verdicts(report)
-    assert "not searched further" in next(iter(report.inputs[0].reasons.arrays()))
+    assert "not searched further" in next(iter(report.inputs[0].reasons.values()))
     # A mixture is halved as long as there are evaluations left, and has two halves. What follows
     # is a look at whether the function is still the same, and the diagnosis.
     assert report.evaluations <= max_evaluations + 2 * DIRECTION + 10
@@ -1269,8 +1269,7 @@ def test_a_function_that_takes_its_arguments_apart():
 
     def f(p):
         v, k = p.pop("more")
-        p["W"] *= k
-        return np.sum(p["W"] @ v)
+        return k * np.sum(p["W"] @ v)
 
     report = tg.check_grad(f, p, gradient=lambda p: p)
     assert "writes to its input p" in str(report)

@@ -546,14 +546,15 @@ def test_json_has_the_facts_of_the_report(kind):
 def clouds(ax):
     """The points of each verdict, sorted: {verdict: array of (measured, given)}."""
     return {
-        cloud.get_label().split(" ")[0]: np.sort(finite(cloud.get_offsets()), axis=0)
-        for cloud in ax.collections
+        cloud.get_label().split(" ")[0]: in_order(cloud.get_offsets()) for cloud in ax.collections
     }
 
 
-def finite(points):
+def in_order(points):
+    """The points that can be drawn, those farther left first."""
     points = np.ma.filled(np.ma.asarray(points, float), nan)
-    return points[np.isfinite(points).all(axis=1)]
+    points = points[np.isfinite(points).all(axis=1)]
+    return points[np.lexsort((points[:, 1], points[:, 0]))]
 
 
 DRAWN = [
@@ -586,7 +587,7 @@ def test_points_are_measured_and_given_values_by_verdict(kind):
             np.c_[i.measured[i.verdicts == verdict], i.given[i.verdicts == verdict]]
             for i in report.inputs
         ]
-        expected = np.sort(finite(np.concatenate(pairs)), axis=0)
+        expected = in_order(np.concatenate(pairs))
         np.testing.assert_array_equal(found.get(str(verdict), np.empty((0, 2))), expected)
 
 

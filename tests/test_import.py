@@ -19,6 +19,7 @@ FLOORS = {
     "tensor": 2,
     "transforms": 3,
     "gradcheck": 3,
+    "testing": 4,
     "compiler": 3,
     "nn": 4,
     "optim": 4,

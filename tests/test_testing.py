@@ -81,9 +81,8 @@ def test_arrays_take_strategies_of_shapes(a, b):
         lambda x: x[0] == x[1],
         lambda x: x[0] == -2,
         lambda x: x[0] == 2,
-        lambda x: 0 < abs(x[0]) < 1e-6,
     ],
-    ids=["zeros", "ties", "low", "high", "tiny"],
+    ids=["zeros", "ties", "low", "high"],
 )
 def test_awkward_values_are_drawn(wanted):
     assert wanted(find(tgt.arrays(2), wanted, settings=anything))
@@ -145,6 +144,7 @@ def test_separated_values_come_close_to_the_kink_on_both_sides():
         ).shape == (1,)
 
 
+@settings(max_examples=20)
 @given(tgt.separated(tgt.shapes(1)))
 def test_functions_with_kinks_are_smooth_at_separated_values(x):
     report = tg.assert_grad(lambda x: np.sum(tg.relu(x)) + np.max(x) - np.abs(x).min(), x)
@@ -205,6 +205,7 @@ def dented_bell(x):
 dented_bell.derivative(lambda g, y, x: -2 * g * np.maximum(x, -1.0) * y, core_axes=0)
 
 
+@settings(max_examples=15)
 @given(x=tgt.separated())
 def test_an_operation_that_is_right(x):
     tg.assert_grad(bell, x, order=2)
@@ -304,7 +305,9 @@ def test_the_example_passes(tmp_path):
 def test_the_example_broken_as_its_docstring_says_fails_as_it_says(tmp_path):
     source = EXAMPLE.read_text()
     assert source.count("(x - y),") == 1
-    (tmp_path / "test_my_op.py").write_text(source.replace("(x - y),", "(x + y),"))
+    # Nearly every input shows it.
+    broken = source.replace("(x - y),", "(x + y),").replace("max_examples=30", "max_examples=5")
+    (tmp_path / "test_my_op.py").write_text(broken)
     result = pytest_of("test_my_op.py", tmp_path)
     assert result.returncode == 1
     # "Falsifying example" or "Failing test case", as the version of hypothesis has it.

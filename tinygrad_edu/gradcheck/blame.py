@@ -27,6 +27,7 @@ def wrong_rules(
     order: int,
     rng: np.random.Generator,
     max_evaluations: int,
+    advanced: Callable[[], Any],
 ) -> tuple[list[Blame], int, int]:
     """The rules on a tape that are wrong, how many were checked, and with how many evaluations.
 
@@ -36,6 +37,7 @@ def wrong_rules(
         order: to which order the rules are checked.
         rng: for the directions.
         max_evaluations: where to stop.
+        advanced: is called after each entry of the tape.
     """
     found: list[Blame] = []
     checked = evaluations = 0
@@ -49,6 +51,7 @@ def wrong_rules(
             checked += 1
             evaluations += cost
             found += [blame] if blame else []
+        advanced()
     return found, checked, evaluations
 
 

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.gradcheck.blame import code_at, wrong_rules
-from tinygrad_edu.gradcheck.compare import EPS, TINY, Comparison, Verdict
+from tinygrad_edu.gradcheck.compare import (
+    EPS,
+    RESOLUTION,
+    TINY,
+    USUAL_COST,
+    Comparison,
+    Verdict,
+)
 from tinygrad_edu.gradcheck.diagnosis import explain_by_tape, explain_input, explain_shape
 from tinygrad_edu.gradcheck.report import GradientError, GradientReport, InputReport, shown
 from tinygrad_edu.gradcheck.slope import SAFETY
@@ -95,7 +102,8 @@ def check_grad(
         gradient = lambda *a: _part(pair(*a), 1)  # noqa: E731
     run = _Run(report, np.random.default_rng(rng), max_evaluations, progress)
     try:
-        run.check(f, args, argnums, gradient, vjp, order, blame)
+        with np.errstate(all="ignore"):
+            run.check(f, args, argnums, gradient, vjp, order, blame)
     except CannotCheck as problem:
         report.problems.append(str(problem))
     report.seconds = time.perf_counter() - start
@@ -172,13 +180,27 @@ class _Run:
         blame: bool,
     ) -> None:
         """Checks the gradient, or all orders of the engine's, and then the rules on the tape."""
+        first = Subject(f, args, argnums, self.rng)
+        try:
+            self._all_orders(first, gradient, vjp, order, blame)
+        finally:
+            reached = first.restored_arrays()
+            if reached:
+                self.report.problems.append(
+                    f"the function or its gradient writes to the array that was passed as "
+                    f"{', '.join(reached)}, which it reaches by another way. Its values have been "
+                    f"put back"
+                )
+
+    def _all_orders(self, first: Subject, gradient: Any, vjp: Any, order: int, blame: bool) -> None:
         by_engine = gradient is None and vjp is None
-        first = subject = Subject(f, args, argnums, self.rng)
+        subject = first
         for k in range(1, order + 1):
             if k > 1:
                 number = functools.partial(_number, subject)
-                derivative = functools.wraps(f)(grad(number, tuple(subject.positions)))
-                subject = Subject(derivative, args, argnums, self.rng)
+                positions = tuple(first.positions)
+                derivative = functools.wraps(first.f)(grad(number, positions))
+                subject = Subject(derivative, first.originals, positions, self.rng)
             claim = (
                 claimed_by_engine(subject) if by_engine else claimed_by_user(subject, gradient, vjp)
             )
@@ -195,7 +217,10 @@ class _Run:
         tape = tape_of(first) if by_engine and blame else None
         if tape is not None:
             budget = self.max_evaluations * (1 if self.report else 10)
-            found, checked, evaluations = wrong_rules(tape, check_grad, order, self.rng, budget)
+            with _bar(len(tape), "rule", self.progress) as bar:
+                found, checked, evaluations = wrong_rules(
+                    tape, check_grad, order, self.rng, budget, bar.update
+                )
             self.report.blame += found
             self.report.rules_checked = checked
             self.report.evaluations += evaluations
@@ -206,8 +231,10 @@ class _Run:
         given, mistakes, parts = _first_claim(report, subject, claim)
         noise = _claim_noise(subject, claim, given, self.rng)
         comparison = Comparison(subject, y, given, noise, self.rng, self.max_evaluations)
-        with _bar(len(given), self.progress) as bar:
-            comparison.run(bar.update)
+        total = len(given) * USUAL_COST if comparison.is_full else None
+        with _bar(total, "evaluation", self.progress) as bar:
+            subject.on_evaluation = bar.update
+            comparison.run()
         inputs = [_input_report(comparison, i, order) for i in subject.inputs]
         report.inputs += inputs
         for i, entry, mistake in zip(subject.inputs, inputs, mistakes, strict=True):
@@ -218,22 +245,22 @@ class _Run:
                     "" if part is None else explain_shape(comparison, i, part)
                 )
         _last_look(report, comparison)
-        with np.errstate(all="ignore"):
-            if not by_engine:
-                _check_stale(comparison, claim, inputs)
-            _compare_dtypes(report, subject, claim, given, inputs)
-            _explain(report, comparison, inputs, by_engine)
-            _describe(report, comparison)
+        if not by_engine:
+            _check_stale(comparison, claim, inputs)
+        _compare_dtypes(report, subject, claim, given, inputs)
+        _explain(report, comparison, inputs, by_engine)
+        _describe(report, comparison)
 
 
 def _number(subject: Subject, *args: Any) -> Any:
     return subject.number(subject.f(*args))
 
 
-def _bar(total: int, progress: bool) -> Any:
+def _bar(total: int | None, unit: str, progress: bool) -> Any:
+    """A progress bar that shows itself if there is more than a second to wait."""
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, unit="entry", delay=1, leave=False, disable=not progress)
+    return tqdm(total=total, unit=unit, delay=1, leave=False, disable=not progress)
 
 
 def _explain(
@@ -302,9 +329,6 @@ def _last_look(report: GradientReport, comparison: Comparison) -> None:
             "the function is not deterministic: after the check it returned other values for the "
             "same inputs than before. Something that it reads has changed"
         )
-    changed = subject.changed_inputs()
-    if changed:
-        report.problems.append(f"the function writes to its argument {', '.join(changed)}")
     if not comparison.responds.any():
         report.problems.append(
             "constant output: no output changed with any of the inputs, so there is nothing to "
@@ -468,17 +492,17 @@ def _input_report(comparison: Comparison, i: Input, order: int) -> InputReport:
 def _describe(report: GradientReport, comparison: Comparison) -> None:
     subject = comparison.subject
     alone = int(np.isfinite(comparison.measured).sum())
-    report.method = "every entry" if comparison.searched else comparison.method()
+    report.method = "every entry" if comparison.is_full else comparison.method()
     size = np.maximum(np.abs(comparison.measured), np.abs(comparison.given))
     usable = np.isfinite(comparison.error) & (size > TINY) & np.isfinite(size)
     if usable.any():
         seen = SAFETY * comparison.error[usable] / size[usable]
         report.resolution = float(np.median(seen))
+        if comparison.resolution > RESOLUTION and report.resolution > 1e-9:
+            report.notes.append(
+                f"the function itself is computed to about {comparison.resolution * 1e-4:.0e} of "
+                f"its size, and errors of the gradient are seen from {comparison.resolution:.0e} on"
+            )
     if subject.weights.size > 1 and alone:
         shapes = ", ".join(map(str, subject.shapes))
         report.notes.append(f"outputs of shape {shapes} are added up with random weights")
-    if comparison.resolution > 1e-6:
-        report.notes.append(
-            f"the function itself is computed to about {comparison.resolution * 1e-4:.0e}: "
-            f"errors of the gradient are seen from {comparison.resolution:.0e} on"
-        )

@@ -198,7 +198,7 @@ def _pattern(comparison: Comparison, i: Input) -> str:
     """Where the wrong entries lie, if that says something."""
     verdicts = comparison.verdicts[i.span].reshape(i.shape)
     wrong = np.argwhere(verdicts == Verdict.WRONG)
-    if not comparison.searched or len(i.shape) < 1 or len(wrong) < 1:
+    if not comparison.is_full or len(i.shape) < 1 or len(wrong) < 1:
         return ""
     measured, given = (a[i.span].reshape(i.shape) for a in (comparison.measured, comparison.given))
     if len(i.shape) == 2 and len(wrong) == i.shape[0] > 1:

@@ -83,26 +83,39 @@ class Subject:
         self.originals = args
         self.rng = rng
         self.evaluations = 0
+        self.on_evaluation: Callable[[], Any] = lambda: None
         self.shapes: list[tuple[int, ...]] = []
         self.y_dtype: np.dtype[Any] = np.dtype(float)
         self.weights = np.empty(0)
         self._as_tensors = False
         self._args = tuple(tree_map(_copied, arg, "") for arg in args)
+        self._kept: list[tuple[str, np.ndarray, np.ndarray]] = []
+        names = argument_names(f)
+        for k, arg in enumerate(args):
+            tree_map(self._keep, arg, names(k))
         self.inputs, self.positions = self._find_inputs(args, argnums)
         self.x = np.empty(sum(_size(i) for i in self.inputs))
         for i in self.inputs:
             self.x[i.span] = np.asarray(plain(i.value), float).ravel()
+
+    def _keep(self, leaf: Any, path: str) -> None:
+        array = plain(leaf)
+        if isinstance(array, np.ndarray):
+            self._kept.append((path, array, array.copy()))
 
     def _find_inputs(
         self, args: tuple[Any, ...], argnums: int | tuple[int, ...] | None
     ) -> tuple[list[Input], list[int]]:
         names = argument_names(self.f)
         inputs: list[Input] = []
-        positions = range(len(args)) if argnums is None else np.atleast_1d(argnums).tolist()
+        positions = [*range(len(args))] if argnums is None else np.atleast_1d(argnums).tolist()
         if not all(isinstance(i, int) and -len(args) <= i < len(args) for i in positions):
             raise TypeError(f"argnums={argnums} of a call with {len(args)} arguments")
+        positions = [i % len(args) for i in positions]
+        if len(set(positions)) < len(positions):
+            raise TypeError(f"argnums={argnums} names the same argument twice")
         chosen = []
-        for i in (i % len(args) for i in positions):
+        for i in positions:
 
             def note(leaf: Any, path: str) -> None:
                 if isinstance(leaf, np.ndarray):
@@ -136,20 +149,6 @@ class Subject:
 
     # Calls.
 
-    def arguments(self, x: np.ndarray, own_dtype: bool = False) -> tuple[Any, ...]:
-        """New arguments with the entries of `x`, in the inputs' own dtypes or in that of `x`."""
-        values = iter(self.arrays(x, own_dtype))
-
-        def substituted(leaf: Any, path: str) -> Any:
-            if not _is_input(leaf):
-                return leaf
-            value = next(values)
-            if isinstance(leaf, (Tensor, np.ndarray)):
-                return value
-            return value[()] if isinstance(leaf, np.generic) or own_dtype else value.item()
-
-        return self._substituted(substituted)
-
     def arrays(self, x: np.ndarray, own_dtype: bool = False) -> list[np.ndarray]:
         """The inputs as arrays of their own, with the entries of `x`."""
         return [
@@ -157,47 +156,54 @@ class Subject:
             for i in self.inputs
         ]
 
-    def _substituted(self, function: Callable[[Any, str], Any]) -> tuple[Any, ...]:
-        return tuple(
-            tree_map(function, arg, "") if i in self.positions else arg
-            for i, arg in enumerate(self._args)
-        )
+    @contextlib.contextmanager
+    def handed_over(
+        self, x: np.ndarray, own_dtype: bool = False, tape: bool = False, needs_grad: bool = False
+    ) -> Iterator[tuple[tuple[Any, ...], list[Entry]]]:
+        """New arguments with the entries of `x`, and the tape entries that stand for the inputs.
 
-    def call(self, x: np.ndarray) -> list[Any]:
-        """The outputs of the function at `x`, as they come, without a tape."""
-        self.evaluations += 1
-        tensors = [i.value for i in self.inputs if isinstance(i.value, Tensor)]
-        if not self._as_tensors and not tensors:
-            return self._leaves(self.f(*self.arguments(x)))
-        with recording(False):
-            return self._leaves(self._on_tensors(x, False)[0])
-
-    def _on_tensors(
-        self, x: np.ndarray, needs_grad: bool, own_dtype: bool = False
-    ) -> tuple[Any, list[Entry]]:
-        """The result of the function of Tensors, and the entries that stand for the inputs.
-
-        A Tensor among the arguments is given a new value for the time of the call, so that the
+        A Tensor among the arguments is given a new value for as long as this lasts, so that a
         function may as well read it from elsewhere, as a net does with its parameters.
+
+        Args:
+            x: a flat vector.
+            own_dtype: in the inputs' own dtypes, and not in that of `x`.
+            tape: whether arrays and numbers are handed over as Tensors, too.
+            needs_grad: whether the Tensors need a gradient.
         """
-        entries = []
-        new = []
-        for i, array in zip(self.inputs, self.arrays(x, own_dtype), strict=True):
-            entries.append(Entry.of_input(array, needs_grad, i.name))
-            new.append(lift(entries[-1], array))
-        values = iter(new)
+        arrays = self.arrays(x, own_dtype)
+        entries = [
+            Entry.of_input(array, needs_grad, i.name)
+            for i, array in zip(self.inputs, arrays, strict=True)
+        ]
+        values = iter(zip(arrays, entries, strict=True))
         with contextlib.ExitStack() as stack:
 
             def substituted(leaf: Any, path: str) -> Any:
                 if not _is_input(leaf):
                     return leaf
-                value = next(values)
+                array, entry = next(values)
                 if isinstance(leaf, Tensor):
-                    stack.enter_context(_standing_for(leaf, value))
+                    stack.enter_context(_standing_for(leaf, lift(entry, array)))
                     return leaf
-                return value
+                if tape:
+                    return lift(entry, array)
+                if isinstance(leaf, np.ndarray):
+                    return array
+                return array[()] if isinstance(leaf, np.generic) else array.item()
 
-            return self.f(*self._substituted(substituted)), entries
+            args = tuple(
+                tree_map(substituted, arg, "") if i in self.positions else arg
+                for i, arg in enumerate(self._args)
+            )
+            yield args, entries
+
+    def call(self, x: np.ndarray) -> list[Any]:
+        """The outputs of the function at `x`, as they come, without a tape."""
+        self.evaluations += 1
+        self.on_evaluation()
+        with recording(False), self.handed_over(x, tape=self._as_tensors) as (args, _):
+            return self._leaves(self.f(*args))
 
     def _leaves(self, y: Any) -> list[Any]:
         leaves: list[Any] = []
@@ -221,8 +227,7 @@ class Subject:
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """The outputs at `x`; NaN where the function cannot be computed."""
         try:
-            with np.errstate(all="ignore"):
-                y = self.flat(self.call(x))
+            y = self.flat(self.call(x))
         except OUT_OF_DOMAIN:
             return np.full(len(self.weights), np.nan)
         if len(y) != len(self.weights):
@@ -290,8 +295,9 @@ class Subject:
     def traced(self, x: np.ndarray, own_dtype: bool = False) -> tuple[Any, list[Entry]]:
         """The outputs of the function on a tape that remembers the lines, and the inputs on it."""
         self.evaluations += 1
-        with recording(True), source_lines():
-            return self._on_tensors(x, True, own_dtype)
+        handed_over = self.handed_over(x, own_dtype, tape=True, needs_grad=True)
+        with recording(True), source_lines(), handed_over as (args, entries):
+            return self.f(*args), entries
 
     def constant_arrays(self) -> list[tuple[str, np.ndarray]]:
         """The arrays among the arguments that are not differentiated, with their names."""
@@ -310,24 +316,29 @@ class Subject:
         return found
 
     def written_inputs(self) -> list[str]:
-        """The names of the inputs that a call of the function changes."""
-        if self._as_tensors or any(isinstance(i.value, Tensor) for i in self.inputs):
-            return []
+        """The names of the arguments that a call of the function changes."""
         self.evaluations += 1
-        args = self.arguments(self.x)
-        self.f(*args)
-        fresh = self.arguments(self.x)
         names = argument_names(self.f)
-        return [names(k) for k in self.positions if not _same(args[k], fresh[k])]
+        with recording(False), self.handed_over(self.x, tape=self._as_tensors) as (args, _):
+            before = tuple(tree_map(_copied, arg, "") for arg in args)
+            self.f(*args)
+            # The first call may have left nothing to be changed by this one.
+            return [
+                names(k)
+                for k, (arg, kept) in enumerate(zip(args, before, strict=True))
+                if not _same(arg, kept)
+                or (k not in self.positions and not _same(self._args[k], self.originals[k]))
+            ]
 
-    def changed_inputs(self) -> list[str]:
-        """The names of constant arguments that the function has written to."""
-        names = argument_names(self.f)
-        return [
-            names(i)
-            for i, (arg, original) in enumerate(zip(self._args, self.originals, strict=True))
-            if not _same(arg, original)
-        ]
+    def restored_arrays(self) -> list[str]:
+        """Gives the user's own arrays their values back; the names of those that had others.
+
+        The function is handed copies only, but may reach the originals by other ways.
+        """
+        changed = [(n, a, kept) for n, a, kept in self._kept if a.tobytes() != kept.tobytes()]
+        for _, array, kept in changed:
+            array[...] = kept
+        return [name for name, _, _ in changed]
 
 
 @contextlib.contextmanager
@@ -401,22 +412,21 @@ def claimed_by_user(
     """The gradient that the user's own function returns; for Jacobians, contracted."""
 
     def claim(x: np.ndarray, own_dtype: bool = False) -> list[Any]:
-        args = subject.arguments(x, own_dtype)
-        # Backward code may rely on what the forward code has left behind.
-        with contextlib.suppress(*OUT_OF_DOMAIN):
-            subject.evaluations += 1
-            subject.f(*args)
-        if vjp is not None:
-            weights = subject.weights_by_leaf()
-            dtype = np.result_type(*(i.dtype for i in subject.inputs)) if own_dtype else x.dtype
-            gs = [w.astype(dtype) for w in weights]
-            result = vjp(gs[0] if len(gs) == 1 else tuple(gs), *args)
-            return _by_input(subject, result)
-        assert gradient is not None
-        parts = _by_input(subject, gradient(*args))
-        return [
-            _contracted(subject, i, part) for i, part in zip(subject.inputs, parts, strict=True)
-        ]
+        with subject.handed_over(x, own_dtype, needs_grad=True) as (args, _):
+            # Backward code may rely on what the forward code has left behind.
+            with contextlib.suppress(*OUT_OF_DOMAIN):
+                subject.evaluations += 1
+                subject.f(*args)
+            if vjp is not None:
+                gs = [w.astype(args_dtype(own_dtype, x)) for w in subject.weights_by_leaf()]
+                return _by_input(subject, vjp(gs[0] if len(gs) == 1 else tuple(gs), *args))
+            assert gradient is not None
+            parts = _by_input(subject, gradient(*args))
+        pairs = zip(subject.inputs, parts, strict=True)
+        return [_contracted(subject, i, part) for i, part in pairs]
+
+    def args_dtype(own_dtype: bool, x: np.ndarray) -> Any:
+        return np.result_type(*(i.dtype for i in subject.inputs)) if own_dtype else x.dtype
 
     return claim
 
