@@ -305,8 +305,10 @@ def test_the_example_passes(tmp_path):
 def test_the_example_broken_as_its_docstring_says_fails_as_it_says(tmp_path):
     source = EXAMPLE.read_text()
     assert source.count("(x - y),") == 1
-    # Nearly every input shows it.
-    broken = source.replace("(x - y),", "(x + y),").replace("max_examples=30", "max_examples=5")
+    broken = source.replace("(x - y),", "(x + y),")
+    # To make the inputs as small as they get takes long, and is hypothesis's own matter.
+    broken = broken.replace("import given,", "import Phase, given,")
+    broken = broken.replace("max_examples=30", "phases=[Phase.generate]")
     (tmp_path / "test_my_op.py").write_text(broken)
     result = pytest_of("test_my_op.py", tmp_path)
     assert result.returncode == 1

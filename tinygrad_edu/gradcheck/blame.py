@@ -98,7 +98,9 @@ def _message(report: GradientReport) -> str:
         if i.mistake:
             return i.mistake
     assert entry is not None
-    of = next(i for i in report.inputs if i.label == entry.name)
+    # A rule that is wrong has wrong derivatives, too: the lowest order is the one to mend.
+    of = next(i for i in report.inputs if i.is_wrong().any())
+    entry = next(wrong for wrong in report.wrong if wrong.name == of.label)
     index = list(entry.index) if entry.index else ""
     which = "" if of.order == 1 else f", in the derivative of order {of.order}"
     text = (

@@ -13,6 +13,7 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -108,6 +109,7 @@ class Comparison:
         measured, error, left, right: the slopes by entry; NaN where only mixtures were measured.
         verdicts: the verdict by entry.
         findings: what was found along every direction, for the diagnosis.
+        wrong_mixtures: by input, a mixture that is wrong and that the search did not resolve.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Comparison:
         self.reasons: dict[int, str] = {}
         self.valid = np.ones(n, bool)
         self.findings: list[Finding] = []
+        self.wrong_mixtures: dict[str, Finding] = {}
         self.responds = np.zeros(len(subject.inputs), bool)
         self.typical, self.steps = self._scales()
         self.noise = self._noise()
@@ -318,8 +321,11 @@ class Comparison:
             return Finding(entries, v, given, slope, tolerance, Verdict.KINK, valid)
         if abs(given - slope.value) > tolerance:
             return Finding(entries, v, given, slope, tolerance, Verdict.WRONG)
-        nothing = max(abs(given), abs(slope.value)) <= TINY
-        if nothing or SAFETY * slope.error <= self.resolution * slope.reach:
+        size = max(abs(given), abs(slope.value))
+        fine = SAFETY * slope.error <= self.resolution * slope.reach
+        # Small beside the other entries, and lost in their noise: it may still be looked at alone.
+        lost = self._is_complex and SAFETY * slope.error > SMALL * size
+        if size <= TINY or (fine and not lost):
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return self._unresolved(entries, v, given, slope, tolerance)
 
@@ -349,7 +355,11 @@ class Comparison:
                 return Finding(
                     entries, v, given, slope, tolerance, Verdict.INCONCLUSIVE, False, reason
                 )
-        if max(abs(given), SAFETY * slope.error) <= NEGLIGIBLE * self.size + TINY:
+        zero = NEGLIGIBLE * self.size + TINY
+        if (
+            max(abs(given), SAFETY * slope.error) <= zero
+            or SAFETY * slope.error <= self.resolution * slope.reach
+        ):
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return Finding(entries, v, given, slope, tolerance, Verdict.INCONCLUSIVE, False, reason)
 
@@ -418,23 +428,22 @@ class Comparison:
         entries = np.setdiff1d(entries, bad)
         # Entries are drawn apart, so that neighbours, which are often alike, are not halved as one.
         entries = self.rng.permutation(entries)
-        pending: list[tuple[float, int, Finding]] = []
+        pool = entries if entries.size else bad
+        for k in self.rng.choice(pool, min(SAMPLED, pool.size), replace=False):
+            self._single(int(k))
+        pending: list[tuple[Any, int, Finding]] = []
         for number in range(DIRECTIONS if entries.size else 0):
             finding = self.along(entries, self._mixture(entries, number % 2 == 1), 0.0)
             self.findings.append(finding)
             if not finding.is_fine:
-                heapq.heappush(pending, (-_urgency(finding), number, finding))
+                heapq.heappush(pending, (_urgency(finding), number, finding))
         if pending:
-            self._halve(pending)
-        pool = entries if entries.size else bad
-        for k in self.rng.choice(pool, min(SAMPLED, pool.size), replace=False):
-            if np.isnan(self.measured[k]) and self.subject.evaluations < self.max_evaluations:
-                self._single(int(k))
+            self._halve(i, pending)
 
-    def _halve(self, pending: list[tuple[float, int, Finding]]) -> None:
-        """Halves the mixtures that disagree, the worst first, until single entries are found."""
+    def _halve(self, i: Input, pending: list[tuple[Any, int, Finding]]) -> None:
+        """Halves the mixtures that disagree, the smallest first, down to single entries."""
         count = DIRECTIONS
-        done: set[int] = set()
+        done = {int(k) for k in _entries(i) if not np.isnan(self.measured[k])}
         named = 0
         while pending and self.subject.evaluations < self.max_evaluations and named < NAMED:
             finding = heapq.heappop(pending)[2]
@@ -456,12 +465,14 @@ class Comparison:
                 fine.append(child.is_fine)
                 if not child.is_fine:
                     count += 1
-                    heapq.heappush(pending, (-_urgency(child), count, child))
+                    heapq.heappush(pending, (_urgency(child), count, child))
             if all(fine):
                 self._note_rest(finding, done)
         for _, _, finding in pending:
             if not self._explained(finding, done):
                 self._note_rest(finding, done)
+                if finding.verdict is Verdict.WRONG and not named:
+                    self.wrong_mixtures[i.name] = finding
 
     def _explained(self, finding: Finding, done: set[int]) -> bool:
         """Whether the entries that are known to be wrong explain what is wrong with a mixture."""
@@ -483,9 +494,9 @@ class Comparison:
                     self.reasons[k] = "a mixture with this entry disagrees; not searched further"
 
 
-def _urgency(finding: Finding) -> float:
-    """Mixtures that are wrong come before those that are unclear."""
-    return finding.excess if finding.verdict is Verdict.WRONG else 0.0
+def _urgency(finding: Finding) -> tuple[bool, int, float]:
+    """Wrong mixtures come before unclear ones, and small ones before large ones."""
+    return finding.verdict is not Verdict.WRONG, finding.entries.size, -finding.excess
 
 
 def _entries(i: Input) -> np.ndarray:

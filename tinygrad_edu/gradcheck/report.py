@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,10 +123,8 @@ class Blame:
     def __str__(self) -> str:
         place = f", {shown(self.where)}" if self.where else ""
         code = f"\n    {self.line}" if self.line else ""
-        return (
-            f"%{self.entry} {self.operation}{place}{code}\n"
-            f"    the rule for its argument {self.argument} is wrong: {self.message}"
-        )
+        message = f"  the rule for its argument {self.argument} is wrong: {self.message}"
+        return f"%{self.entry} {self.operation}{place}{code}\n{_wrapped(message)}"
 
 
 class GradientError(AssertionError):
@@ -258,15 +257,14 @@ class GradientReport:
         else:
             measured = f"{i.measured[at]:.9g}"
             off = i.relative_error()[at]
-            remark = i.reasons.get(at) or f"off by {off:.1e}"
+            size = f"{off:.0%}" if 0.01 <= off < math.inf else f"{off:.1e}"
+            remark = i.reasons.get(at) or f"off by {size}"
         return [str(verdict), name, f"{i.given[at]:.9g}", measured, remark]
 
     def __str__(self) -> str:
         lines = [self._headline(), ""]
-        lines += [f"  ! {problem}" for problem in self.problems]
-        lines += [f"  ! {i.label}: {i.mistake}" for i in self.inputs if i.mistake]
-        if self.problems or any(i.mistake for i in self.inputs):
-            lines.append("")
+        bad = [*self.problems, *(f"{i.label}: {i.mistake}" for i in self.inputs if i.mistake)]
+        lines += [_wrapped(f"! {text}") for text in bad] + [""] * bool(bad)
         if self.inputs:
             header = ["input", "shape", "entries", "largest relative error"]
             lines += [*_aligned([header, *self._summary_rows()]), ""]
@@ -277,13 +275,13 @@ class GradientReport:
             if len(rows) > SHOWN:
                 lines.append(f"  ... and {len(rows) - SHOWN:,} more")
             lines.append("")
-        found = [f"  {i.label}: {i.diagnosis}" for i in self.inputs if i.diagnosis]
-        found += [f"  {text}" for text in self.diagnosis]
+        found = [f"{i.label}: {i.diagnosis}" for i in self.inputs if i.diagnosis]
+        found += self.diagnosis
         if found:
-            lines += ["Likely mistake", *found, ""]
+            lines += ["Likely mistake", *map(_wrapped, found), ""]
         if self.blame:
-            lines += ["Wrong rules", *(f"  {blame}" for blame in self.blame), ""]
-        lines += [f"  {note}" for note in [*self.notes, *self._footer()]]
+            lines += ["Wrong rules", *(f"  {blame}" for blame in self.blame[:SHOWN]), ""]
+        lines += map(_wrapped, [*self.notes, *self._footer()])
         return "\n".join(lines).rstrip()
 
     def __repr__(self) -> str:
@@ -390,6 +388,18 @@ def shown(where: tuple[str, int]) -> str:
 def _where(mask: np.ndarray) -> list[tuple[int, ...]]:
     """The indices at which an array of any shape is true."""
     return [tuple(map(int, np.unravel_index(k, mask.shape))) for k in np.flatnonzero(mask)]
+
+
+def _wrapped(text: str) -> str:
+    """A sentence as an indented paragraph."""
+    return textwrap.fill(
+        text,
+        98,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
