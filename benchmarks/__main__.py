@@ -48,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     mutation = parsers["mutation"]
     mutation.add_argument(
-        "--limit", type=_count, default=300, help="how many mutants; default: 300"
+        "--limit", type=_count, default=250, help="how many mutants to draw; default: 250"
     )
-    mutation.add_argument("--only", metavar="FILE", help="of this file, such as linalg.py")
+    mutation.add_argument("--only", metavar="FILE", help="of one file, such as linalg.py")
     mutation.add_argument("--jobs", type=_count, default=2, help="test runs at a time; default: 2")
-    mutation.add_argument("--seed", type=int, default=0, help="which mutants; default: 0")
+    mutation.add_argument("--seed", type=int, default=0, help="of the draw; default: 0")
     options = parser.parse_args(arguments)
     if options.name is None:
         parser.print_help()

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("tinygrad_edu", "tests", "benchmarks")
 # The quick ones first.
 GUARDS = ("test_hand_derived.py", "test_tensor.py", "test_traps.py", "test_rules.py")
-# A third of the time of all, for one more length of a chain of additions.
+# Ten seconds for a longer chain of additions.
 LEFT_OUT = (
     "tests/test_traps.py::"
     "test_long_chains_forward_backward_and_freed_at_the_default_recursion_limit[1000000]"
@@ -94,9 +94,64 @@ NOT_ARRAYS = {
     *("condition", "labels", "at_zero", "slope"),
 }
 
+LAYOUT = "equal: only the order of the numbers in memory differs"
 # Why a survivor computes the same: by file, what was changed (with enough around it to be found
 # only once in the expression or statement), and what it became.
-EXPLANATIONS: dict[tuple[str, str, str], str] = {}
+EXPLANATIONS = {
+    ("elementwise.py", "b - 1 if np.all(b != 0)", "b - 1 if False"): (
+        "equal: where no exponent is 0, what is added is 0; a number as the exponent is faster"
+    ),
+    ("elementwise.py", "np.all(b != 0)", "np.all(a != 0)"): (
+        "equal: where a is not 0, what is added is 0"
+    ),
+    (
+        "indexing.py",
+        "any((isinstance(part, np.ndarray) and part.dtype != bool for part in parts))",
+        "True",
+    ): "equal: np.add.at takes every index; assignment is faster",
+    ("linalg.py", "_dot_db, core_axes=2", "_dot_db, core_axes=3"): (
+        "equal for np.dot: only the gradient of a matrix b arrives with more axes than it has"
+    ),
+    ("linalg.py", "x.T if x.ndim == 2", "x.T if False"): (
+        "equal: np.transpose swaps the axes of a matrix too; .T is faster"
+    ),
+    ("linalg.py", "b.ndim <= 2", "b.ndim < 2"): (
+        "equal: for a matrix b the rows and columns of np.dot are those of matmul"
+    ),
+    ("linalg.py", "_matmul_da(g, y, a, b)", "_matmul_da(g, a, a, b)"): "equal: y is not read",
+    ("linalg.py", "_matmul_db(g, y, a, b)", "_matmul_db(g, a, a, b)"): "equal: y is not read",
+    ("linalg.py", "_matmul_da(g, y, a, b)", "_matmul_da(g, y, b, b)"): (
+        "equal: of a only the number of axes is read, and for a matrix b both ways give the same"
+    ),
+    ("neural.py", "W.T.copy()", "W.T"): "equal: a copy is laid out better for BLAS",
+    ("neural.py", "x > 0 if at_zero == 0", "x > 0 if False"): (
+        "equal: the Heaviside function that is 0 at 0 is x > 0, which is faster"
+    ),
+    ("neural.py", "x > 0 if at_zero == 0", "y > 0 if at_zero == 0"): (
+        "equal: max(x, 0) is positive where x is"
+    ),
+    ("neural.py", "softmax(x, axis=axis) * np.sum(g", "softmax(y, axis=axis) * np.sum(g"): (
+        "equal: y is x less a number for each row, which softmax does not see"
+    ),
+    ("neural.py", "np.size(logits)", "np.size(targets)"): "equal: both have the same shape",
+    ("neural.py", "np.size(prediction)", "np.size(target)"): "equal: both have the same shape",
+    ("neural.py", "np.divide(1, y, out=y) if y.ndim", "np.divide(1, y, out=y) if False"): (
+        "equal: 1 / y in a new array; in place it is faster"
+    ),
+    ("neural.py", "axis is not None and x.ndim", "axis is not None and y.ndim"): (
+        "equal: a y without axes has a g without axes, which broadcasts without another"
+    ),
+    ("neural.py", "type(logits) is np.ndarray and classes < n", "False"): LAYOUT,
+    ("neural.py", "classes < n", "classes <= n"): LAYOUT,
+    ("neural.py", "classes < n", "classes > n"): LAYOUT,
+    ("neural.py", "classes < n", "classes >= n"): LAYOUT,
+    ("neural.py", "np.asfortranarray(logits)", "logits"): LAYOUT,
+    ("neural.py", "_classes_apart(logits)", "logits"): LAYOUT,
+    ("reductions.py", "dtype=x.dtype", "dtype=y.dtype"): "equal: an extreme has the dtype of x",
+    ("shapes.py", "axis=None: g.reshape", "axis=0: g.reshape"): "equal: the axis is not read",
+    ("shapes.py", "a % x.ndim", "a % y.ndim"): "equal: a transpose has as many axes",
+    ("tape.py", "gx if gx.dtype == x.dtype", "gx if False"): "equal: a copy more",
+}
 
 
 @dataclass(frozen=True)
@@ -328,12 +383,7 @@ def mutants(file: str, source: bytes) -> Iterator[Mutant]:
     found: list[tuple[Any, list[Change], Sequence[str]]] = []
     for operation, call, first in _tables(tree):
         rules = call.args[first:]
-        found.append((call, list(_swapped_rules(call, first)), [operation]))
-        for keyword in call.keywords:
-            if keyword.arg == "core_axes":
-                dropped = _with(keyword, "value", ast.Constant(None))
-                others = list(changes(keyword, Scope(None, None, ())))
-                found.append((keyword, [("constant", dropped), *others], [operation]))
+        found.append((call, list(_changed_table(call, first)), [operation]))
         for rule in (*rules, *(k.value for k in call.keywords if k.arg == "every")):
             if isinstance(rule, ast.Lambda):
                 found.append((rule, list(changes(rule, Scope.of(rule.args))), [operation]))
@@ -369,10 +419,18 @@ def _tables(tree: ast.Module) -> Iterator[tuple[str, ast.Call, int]]:
                 yield ast.unparse(f), call, 0
 
 
-def _swapped_rules(call: ast.Call, first: int) -> Iterator[Change]:
+def _changed_table(call: ast.Call, first: int) -> Iterator[Change]:
+    """Two of the rules of an operation swapped, or other axes that broadcast."""
     for i in range(first, len(call.args) - 1):
         a, b = call.args[i : i + 2]
         yield "order of rules", _with(call, "args", [*call.args[:i], b, a, *call.args[i + 2 :]])
+    for i, keyword in enumerate(call.keywords):
+        match keyword:
+            case ast.keyword(arg="core_axes", value=ast.Constant(value=int(n))):
+                for value in (None, n + 1):
+                    other = _with(keyword, "value", ast.Constant(value))
+                    others = [*call.keywords[:i], other, *call.keywords[i + 1 :]]
+                    yield "core axes", _with(call, "keywords", others)
 
 
 def _reached(rule: ast.AST, functions: dict[str, ast.FunctionDef]) -> list[str]:

@@ -33,7 +33,7 @@ swish.derivative(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(tgt.broadcastable((-3, 3), (0.5, 2)))
 def test_swish(inputs):
     tg.assert_grad(swish, *inputs, order=2)

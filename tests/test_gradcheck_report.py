@@ -171,6 +171,11 @@ def report_of(kind):
         return KINDS[kind]()
 
 
+@functools.cache
+def picture_of(kind):
+    return report_of(kind).plot()
+
+
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -286,6 +291,83 @@ def test_the_table_says_how_many_entries_it_leaves_out():
     assert f"... and {12 - shown} more" in str(report)
 
 
+def test_of_long_names_the_middle_is_left_out():
+    report = report_of("long names")
+    rows = entry_rows(str(report))
+    assert rows
+    for (_, entry, *_), w in zip(rows, report.wrong, strict=False):
+        assert re.fullmatch(r"tree\['the_.*\.\.\..*_description_'\]\[\d, \d, \d\]", entry)
+        assert entry.endswith(str(list(w.index)))
+    assert report.inputs[0].name not in str(report)
+    assert report.wrong[0].name == report.inputs[0].name
+
+
+def test_of_many_inputs_the_worst_are_shown():
+    def gradient(tree):
+        return {k: (3 - (k in ("W17", "W30"))) * x**2 for k, x in tree.items()}
+
+    report = many_inputs(gradient)
+    shown = re.findall(r"^  tree\['(W\d+)'\] +\(2, 2\) +(.*?)  ", str(report), re.MULTILINE)
+    assert len(shown) == 10
+    assert [name for name, counts in shown if counts == "4 WRONG"] == ["W17", "W30"]
+    assert "... and 30 more, all OK" in str(report)
+    for kind in ("many inputs wrong", "many shapes wrong"):
+        assert "... and 30 more, 30 of them not OK" in str(report_of(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("many inputs wrong", "tree['W0'] and 39 others: every value is 0.333333 times the right"),
+        ("many shapes wrong", "tree['W0'] and 39 others: the gradient has shape (2,), the input"),
+        ("blame, order 2", "x and x, order 2: the sign is flipped"),
+    ],
+)
+def test_what_is_said_of_several_inputs_is_said_once(kind, sentence):
+    report = report_of(kind)
+    for text in (str(report), Page(report._repr_html_()).text):
+        assert text.count(sentence) == 1
+        assert "W39: " not in text
+
+
+def test_a_rule_that_is_wrong_in_many_places_is_explained_once():
+    report = report_of("much blame")
+    assert len(report.blame) > 10
+    places = ", ".join(f"%{blame.entry}" for blame in report.blame[1:9])
+    for text in (str(report), Page(report._repr_html_()).text):
+        assert text.count("the rule for its argument 0 is wrong") == 1
+        assert f"also at {places}, ... and {len(report.blame) - 9} more" in text
+
+
+def test_many_notes_are_cut_short():
+    report = KINDS["0-d ok"]()
+    report.notes += [f"note {k}" for k in range(40)]
+    for text in (str(report), Page(report._repr_html_()).text):
+        assert "note 7" in text
+        assert "note 8" not in text
+        assert "and 32 more" in text
+
+
+def test_values_that_are_not_finite_are_said_to_be():
+    remarks = {row[1]: row[-1] for row in entry_rows(str(report_of("big, not finite")))}
+    assert remarks == {"W[3, 5]": "not finite", "W[4, 6]": "not finite"}
+    assert re.search(r"2 WRONG +inf$", str(report_of("big, not finite")), re.MULTILINE)
+
+
+def test_inconclusive_entries_are_shown_with_their_reasons():
+    report = report_of("jump")
+    (i,) = report.inputs
+    text = " ".join(Page(report._repr_html_()).text.split())
+    rows = entry_rows(str(report))
+    assert len(rows) == 3
+    for verdict, entry, _, _, remark in rows:
+        at = tuple(map(int, re.findall(r"\d+", entry)))
+        assert verdict == "INCONCLUSIVE"
+        assert remark
+        assert i.reasons[at].startswith(remark)
+        assert i.reasons[at] in text
+
+
 def test_kinks_are_shown_with_both_slopes():
     ((verdict, entry, given, measured, _),) = entry_rows(str(report_of("kink")))
     assert (verdict, entry, given, measured) == ("KINK", "x[0]", "0", "-1 .. 1")
@@ -362,12 +444,8 @@ def test_evaluations_are_the_calls_that_were_made(by_hand, shape):
 
     report = tg.check_grad(f, normal(*shape), gradient=slope_of_tanh if by_hand else None)
     assert report
-    # The rules on the tape are evaluated too, without a call of the function.
-    assert report.evaluations >= len(calls)
-    alone = tg.check_grad(f, normal(*shape), gradient=slope_of_tanh, blame=False)
-    calls.clear()
-    tg.check_grad(f, normal(*shape), gradient=slope_of_tanh, blame=False)
-    assert alone.evaluations == pytest.approx(len(calls), abs=3)
+    # Recording the tape is a call as well.
+    assert report.evaluations == pytest.approx(len(calls), abs=3)
     assert f"{report.evaluations:,} evaluations" in str(report)
 
 
@@ -396,18 +474,36 @@ def test_what_is_called_right_is_not_farther_off_than_would_have_been_seen(kind)
     if report and math.isfinite(report.resolution):
         errors = np.concatenate([np.ravel(i.relative_error()) for i in report.inputs])
         assert np.nanmedian(errors) <= report.resolution
-    shown = re.search(r"relative errors above (\S+) would", str(report))
-    assert bool(shown) is math.isfinite(report.resolution)
+    shown = re.search(r"relative errors above (\S+) would .* median", str(report))
+    # A resolution beyond the values themselves tells nothing.
+    assert bool(shown) is (report.resolution <= 1)
 
 
-def test_a_report_of_very_many_wrong_entries_is_made_at_once():
-    with np.errstate(all="ignore"):
-        report = tg.check_grad(sum_of_tanh, normal(100, 100), gradient=lambda W: W * nan)
+def very_many(measured):
+    """A report of 60,000 wrong entries."""
+    report = tg.check_grad(sum_of_tanh, normal(2), gradient=np.ones_like)
+    (i,) = report.inputs
+    shape = (300, 200)
+    i.shape, i.mistake = shape, ""
+    for field in ("given", "error", "left", "right"):
+        setattr(i, field, normal(*shape))
+    i.measured = np.full(shape, measured)
+    i.verdicts = np.full(shape, Verdict.WRONG, dtype=object)
+    i.valid = np.zeros(shape, bool)
+    return report
+
+
+@pytest.mark.parametrize("measured", [0.5, nan])
+def test_a_report_of_very_many_wrong_entries_is_made_at_once(measured):
+    report = very_many(measured)
     start = time.perf_counter()
-    assert len(report.wrong) == 10_000
-    assert "... and 9,992 more" in str(report)
+    assert len(report.wrong) == 60_000
+    assert "... and 59,992 more" in str(report)
     assert report._repr_html_()
-    assert time.perf_counter() - start < 3
+    if math.isnan(measured):
+        with pytest.raises(ValueError, match="nothing was measured"):
+            report.plot()
+    assert time.perf_counter() - start < 1
 
 
 def test_a_big_gradient_that_is_wrong_everywhere_is_wrong():
@@ -581,7 +677,7 @@ DRAWN = [
 @pytest.mark.parametrize("kind", DRAWN)
 def test_points_are_measured_and_given_values_by_verdict(kind):
     report = report_of(kind)
-    found = clouds(report.plot().axes[0])
+    found = clouds(picture_of(kind).axes[0])
     for verdict in Verdict:
         pairs = [
             np.c_[i.measured[i.verdicts == verdict], i.given[i.verdicts == verdict]]
@@ -593,8 +689,9 @@ def test_points_are_measured_and_given_values_by_verdict(kind):
 
 @pytest.mark.parametrize("kind", DRAWN)
 def test_all_points_lie_inside_of_the_axes(kind):
-    ax = report_of(kind).plot().axes[0]
+    ax = picture_of(kind).axes[0]
     for points in clouds(ax).values():
+        ax.get_xlim()  # the limits are found when they are asked for
         pixels = ax.transData.transform(points)
         (left, bottom), (right, top) = ax.bbox.get_points()
         # A marker that touches the frame is as good as gone.
@@ -612,7 +709,9 @@ def test_the_map_has_the_shape_of_the_input_and_rings_at_wrong_entries(kind):
         (image,) = ax.images
         columns = i.shape[-1] if i.shape else 1
         assert image.get_array().shape == (i.verdicts.size // columns, columns)
-        (rings,) = ax.collections
+        # The cells of which there are only some are marked first.
+        *marks, rings = ax.collections
+        assert bool(marks) is not np.isfinite(i.measured).all()
         wrong = i.is_wrong().reshape(-1, columns)
         assert {(y, x) for x, y in rings.get_offsets()} == set(
             map(tuple, np.argwhere(wrong).tolist())
@@ -635,7 +734,7 @@ def test_the_map_shows_the_relative_errors(kind):
 
 def test_unmeasured_entries_have_no_colour():
     report = report_of("big, one wrong")
-    (image,) = report.plot().axes[1].images
+    (image,) = picture_of("big, one wrong").axes[1].images
     measured = np.isfinite(report.inputs[0].measured)
     assert 0 < measured.sum() < measured.size
     np.testing.assert_array_equal(np.ma.getmaskarray(image.get_array()), ~measured)
@@ -678,17 +777,76 @@ def test_without_measurements_there_is_nothing_to_draw(kind):
 
 
 def test_the_picture_has_the_headline_and_a_legend():
-    report = report_of("one wrong")
-    figure = report.plot()
+    report, figure = report_of("one wrong"), picture_of("one wrong")
     assert figure.get_suptitle() == str(report).splitlines()[0]
     (legend,) = (ax.get_legend() for ax in figure.axes[:1])
     assert [text.get_text() for text in legend.get_texts()] == ["OK (11)", "WRONG (1)"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("not finite", ["OK (9)", "WRONG (3 not finite)"]),
+        ("big, one wrong", ["OK (18)", "WRONG (1)"]),
+        ("kink", ["OK (2)", "KINK (1)"]),
+    ],
+)
+def test_the_legend_counts_what_is_drawn_and_what_cannot_be(kind, labels):
+    legend = picture_of(kind).axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == labels
+
+
+def test_the_title_says_how_much_was_measured_and_which_input_it_is():
+    title = picture_of("big, one wrong").axes[1].get_title()
+    assert "shape (200, 100), 19 of 20,000 measured" in title
+    many = report_of("many inputs wrong")
+    assert "the worst of 40" in picture_of("many inputs wrong").axes[1].get_title()
+    assert "worst" not in many.plot("tree['W3']").axes[1].get_title()
+
+
+def scales(x):
+    return tg.check_grad(lambda x: np.sum(x**3), x, gradient=lambda x: 3 * x**2 * np.sign(x))
+
+
+WIDE = np.logspace(-3, 3, 40)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda: report_of("long names"),
+        lambda: report_of("big, one wrong"),
+        lambda: tg.check_grad(lambda x: 1e-5 * sum_of_tanh(x), normal(9) / 7),
+        lambda: scales(WIDE),
+        lambda: scales(np.r_[WIDE, -WIDE]),
+    ],
+    ids=["names", "big", "digits", "positive", "both signs"],
+)
+def test_texts_in_the_picture_do_not_overlap(report):
+    figure = report().plot()
+    figure.draw_without_rendering()
+    left, right, *_ = figure.axes
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [t for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
+        boxes = [t.label1.get_window_extent() for t in ticks]
+        assert len(boxes) > 1
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert not left.title.get_window_extent().overlaps(right.title.get_window_extent())
+
+
+def test_all_of_the_axis_is_used_where_all_values_are_positive():
+    left = tg.check_grad(lambda x: np.sum(x**3), WIDE).plot().axes[0]
+    left.get_xlim()
+    ends = left.transAxes.inverted().transform(left.transData.transform([[3e-6] * 2, [3e6] * 2]))
+    assert (ends[0] < 0.1).all()
+    assert (ends[1] > 0.9).all()
+
+
 @pytest.mark.parametrize("kind", ["markup", "long names", "big, not finite", "one empty"])
 def test_a_picture_can_be_saved(kind):
     file = io.BytesIO()
-    report_of(kind).plot().savefig(file)
+    picture_of(kind).savefig(file)
     assert file.tell() > 5000
 
 
@@ -764,9 +922,9 @@ def slow(seconds):
 
 
 def test_a_long_check_shows_a_bar_that_goes_away(capsys):
-    tg.check_grad(slow(0.012), normal(12), gradient=slope_of_tanh)
+    tg.check_grad(slow(0.008), normal(12), gradient=slope_of_tanh)
     printed = capsys.readouterr()
-    assert re.search(r"\d+%.*/12", printed.err)
+    assert re.search(r"\d+%.*/\d+", printed.err)
     assert printed.err.split("\r")[-1].strip() == ""
     assert printed.out == ""
 
@@ -776,7 +934,7 @@ def test_a_long_check_of_one_big_input_shows_a_bar_before_the_end(monkeypatch):
     seen = []
 
     def f(x):
-        time.sleep(0.008)
+        time.sleep(0.005)
         seen.append(bool(stderr.getvalue()))
         return np.sum(np.tanh(x))
 
@@ -786,7 +944,7 @@ def test_a_long_check_of_one_big_input_shows_a_bar_before_the_end(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "progress"), [(0.0, True), (0.012, False)], ids=["short", "progress=False"]
+    ("seconds", "progress"), [(0.0, True), (0.008, False)], ids=["short", "progress=False"]
 )
 def test_no_bar_is_shown_by_a_short_check_or_with_progress_false(seconds, progress, capsys):
     tg.check_grad(slow(seconds), normal(12), gradient=slope_of_tanh, progress=progress)

@@ -1,9 +1,10 @@
 """For tests of your own operations: hypothesis strategies, and autograd's `check_grads`.
 
-    from hypothesis import given
+    from hypothesis import given, settings
     from tinygrad_edu import testing as tgt
     import tinygrad_edu as tg
 
+    @settings(deadline=None)  # a check may take longer than the 0.2 s that hypothesis allows
     @given(x=tgt.separated())
     def test_my_op(x):
         tg.assert_grad(my_op, x)
@@ -78,13 +79,18 @@ def separated(
 ) -> np.ndarray:
     """Arrays whose values keep apart from each other and from given ones.
 
-    So that no maximum has a tie and no relu or abs is at its kink. Values are `(high - low) / n`
-    apart, n being their number, and at least a twentieth of that from each of `away_from`.
+    So that no maximum has a tie and no relu or abs is at its kink. From `low` to `high` there are
+    as many cells as values, and one value in each, at least a tenth of the cell from its ends and a
+    twentieth from each of `away_from`. So values are a whole cell apart, or, where some had to
+    move off a kink, at least a fifth of one.
 
     Args:
         shape: a shape, or a strategy of shapes; `shapes()` by default.
         low, high: the ends.
         away_from: where the kinks are.
+
+    Raises:
+        ValueError: in some cell every value is too close to one of `away_from`.
 
     Example:
         >>> from hypothesis import find
@@ -95,13 +101,24 @@ def separated(
         draw(shapes() if shape is None else shape) if not isinstance(shape, (tuple, int)) else shape
     )
     n = int(np.prod(chosen))
-    places = np.array(draw(st.permutations(range(n))), float)
-    gap = (high - low) / max(n, 1)
-    x = low + gap * (places + draw(st.floats(0.2, 0.8)))
-    for kink in away_from:
-        near = np.abs(x - kink) < gap / 20
-        x = np.where(near, kink + gap / 10, x)
-    return x.reshape(chosen)
+    places = draw(st.permutations(range(n)))
+    cell = (high - low) / max(n, 1)
+    within = draw(st.floats(0.2, 0.8))
+    kinks = np.array(away_from, float)
+    x = [_off(kinks, low + cell * place, cell, within) for place in places]
+    return np.array(x, float).reshape(chosen)
+
+
+def _off(kinks: np.ndarray, start: float, cell: float, within: float) -> float:
+    """The value in a cell that is nearest to the wanted one and keeps off the kinks."""
+    wanted, apart = start + cell * within, cell / 20
+    places = np.array([wanted, *(kinks + 1.01 * apart), *(kinks - 1.01 * apart)])
+    free = (np.abs(places[:, None] - kinks) >= apart).all(axis=1)
+    free &= (places >= start + cell / 10) & (places <= start + cell * 9 / 10)
+    if not free.any():
+        raise ValueError(f"no room from {start:.3g} to {start + cell:.3g} beside away_from")
+    distance = np.where(free, np.abs(places - wanted), np.inf)
+    return float(places[np.argmin(distance)])
 
 
 @st.composite

@@ -28,15 +28,15 @@ def wrong_rules(
     rng: np.random.Generator,
     max_evaluations: int,
     advanced: Callable[[], Any],
-) -> tuple[list[Blame], int, int]:
-    """The rules on a tape that are wrong, how many were checked, and with how many evaluations.
+) -> tuple[list[Blame], int]:
+    """The rules on a tape that are wrong, and how many were checked.
 
     Args:
         tape: of the function, recorded with lines.
         check: `check_grad`.
         order: to which order the rules are checked.
         rng: for the directions.
-        max_evaluations: where to stop.
+        max_evaluations: where to stop, in calls of single operations.
         advanced: is called after each entry of the tape.
     """
     found: list[Blame] = []
@@ -52,7 +52,7 @@ def wrong_rules(
             evaluations += cost
             found += [blame] if blame else []
         advanced()
-    return found, checked, evaluations
+    return found, checked
 
 
 def _has_rule(entry: Entry, position: int) -> bool:

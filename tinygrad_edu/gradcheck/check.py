@@ -73,8 +73,9 @@ def check_grad(
             floating-point numbers.
         order: 2 checks the engine's gradient of its gradient as well, and so on.
         rng: for weights and directions: a seed, a `np.random.Generator`, or `None`.
-        max_evaluations: up to so many calls of `f`. If that does not suffice for every entry,
-            random directions are measured, and halved down to the entries at fault.
+        max_evaluations: where the search ends: after about so many calls of `f`. If they are too
+            few for every entry, random directions are measured, and halved down to the entries at
+            fault.
         blame: whether every derivative rule on the tape is checked by itself, too.
         progress: whether a progress bar is shown if it takes long.
 
@@ -147,7 +148,8 @@ def _check_options(f: Any, gradient: Any, vjp: Any, order: Any, max_evaluations:
             f"order={order} is for the engine's own gradients; to check a second derivative of "
             f"yours, check it as the gradient of your gradient"
         )
-    if not isinstance(max_evaluations, int) or max_evaluations < 1:
+    is_number = isinstance(max_evaluations, int) and not isinstance(max_evaluations, bool)
+    if not is_number or max_evaluations < 1:
         raise ValueError(f"max_evaluations must be at least 1, got {max_evaluations!r}")
 
 
@@ -220,12 +222,9 @@ class _Run:
         if tape is not None:
             budget = self.max_evaluations * (1 if self.report else 10)
             with _Progress(len(tape), "rule", self.progress) as bar:
-                found, checked, evaluations = wrong_rules(
-                    tape, check_grad, order, self.rng, budget, bar.advance
-                )
+                found, checked = wrong_rules(tape, check_grad, order, self.rng, budget, bar.advance)
             self.report.blame += found
             self.report.rules_checked = checked
-            self.report.evaluations += evaluations
 
     def _order(self, subject: Subject, claim: Claim, order: int, by_engine: bool) -> None:
         report = self.report
@@ -389,8 +388,7 @@ def _first_claim(
             "when it was called again"
         )
     claim(subject.x * (1 + 2.0**-10) + 2.0**-10, False)
-    held = [np.asarray(plain(part)) for part in parts]
-    if any(b is not None and a.tobytes() != b.tobytes() for a, b in zip(held, kept, strict=True)):
+    if subject.reuses:
         report.problems.append(
             "the gradient returns the same buffer twice: a result changes when it is called "
             "again. Return a copy, or a new array"
@@ -438,20 +436,34 @@ def _check_stale(comparison: Comparison, claim: Claim, inputs: list[InputReport]
     if not np.isfinite(subject.outputs(elsewhere)).all():
         return
     there = _flat(subject, claim(elsewhere, False), [""] * len(subject.inputs))
-    for i, entry in zip(subject.inputs, inputs, strict=True):
-        same = there[i.span].tobytes() == comparison.given[i.span].tobytes()
-        if same and np.any(np.nan_to_num(there[i.span])):
-            moved = comparison.moved(elsewhere, there)
-            entries = np.arange(i.span.start, i.span.stop)
-            v = comparison.typical[entries] * rng.integers(32, 64, entries.size) / 64
-            here, now = comparison.along(entries, v, 0.0), moved.along(entries, v, 0.0)
-            apart = abs(here.slope.value - now.slope.value)
-            # Of a linear function the gradient is the same everywhere.
-            if now.verdict is Verdict.WRONG and apart > here.tolerance + now.tolerance:
+    same = [
+        (i, entry)
+        for i, entry in zip(subject.inputs, inputs, strict=True)
+        if there[i.span].tobytes() == comparison.given[i.span].tobytes()
+        and np.any(np.nan_to_num(there[i.span]))
+    ]
+    if not same:
+        return
+    moved = comparison.moved(elsewhere, there)
+    suspects = [np.arange(i.span.start, i.span.stop) for i, _ in same]
+    if _is_stale(comparison, moved, np.concatenate(suspects)):
+        for (_, entry), entries in zip(same, suspects, strict=True):
+            if len(same) == 1 or _is_stale(comparison, moved, entries):
                 entry.mistake = (
                     "the gradient is stale: at other inputs it has the same values, and they are "
                     "wrong there. Is it kept from an earlier call?"
                 )
+    subject.evaluations = moved.subject.evaluations
+
+
+def _is_stale(comparison: Comparison, moved: Comparison, entries: np.ndarray) -> bool:
+    """Whether the slope has changed from one place to the other, and what is given has not."""
+    v = comparison.typical[entries] * comparison.rng.integers(32, 64, entries.size) / 64
+    here, now = comparison.along(entries, v, 0.0), moved.along(entries, v, 0.0)
+    apart = abs(here.slope.value - now.slope.value)
+    # Of a linear function the gradient is the same everywhere.
+    changed = apart > here.tolerance + now.tolerance
+    return changed and now.verdict is Verdict.WRONG and here.verdict is not Verdict.KINK
 
 
 def _compare_dtypes(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import importlib.util
 import json
 import os
 import sys
 import traceback
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.gradcheck.check import check_grad
-from tinygrad_edu.gradcheck.compare import Verdict
 from tinygrad_edu.transforms import argument_names
 
 __all__ = ["add_arguments", "parse_shape", "run"]
@@ -62,35 +62,90 @@ def parse_shape(text: str) -> tuple[int, ...]:
         >>> parse_shape("3,4"), parse_shape("(5,)"), parse_shape("()")
         ((3, 4), (5,), ())
     """
-    sides = [side for side in text.strip().strip("()").split(",") if side.strip()]
-    shape = tuple(int(side) for side in sides)
-    if any(side < 0 for side in shape):
-        raise ValueError(f"{text!r} is not a shape")
-    return shape
+    inside = text.strip()
+    if inside.startswith("(") and inside.endswith(")"):
+        inside = inside[1:-1].strip()
+    sides = inside.removesuffix(",").split(",") if inside else []
+    if not text.strip() or not all(side.strip().isdecimal() for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape such as 3,4")
+    return tuple(map(int, sides))
 
 
 def run(options: Any) -> int:
     """Checks; returns the exit status: 0 if OK, 1 if wrong, 2 if it could not be checked."""
+    # Imported here, since other commands do without the checker.
+    from tinygrad_edu.gradcheck.check import check_grad
+    from tinygrad_edu.gradcheck.compare import Verdict
+
     try:
+        _check_options(options)
         f = _load(options.function)
-        gradient = _load(options.gradient) if options.gradient else None
+        gradient = None if options.gradient is None else _load(options.gradient)
         args = _inputs(options, f)
-        if options.plot is not None and not options.plot.parent.is_dir():
-            raise Unusable(f"--plot {options.plot}: there is no such folder")
     except Unusable as error:
-        print(f"could not check: {error}", file=sys.stderr)
-        return COULD_NOT_CHECK
+        return _could_not(str(error))
     try:
         report = check_grad(f, *args, gradient=gradient, order=options.order, rng=options.seed)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The user's function may raise anything; where it did so is what helps.
         traceback.print_exc()
-        print(f"could not check: {type(error).__name__}: {error}", file=sys.stderr)
-        return COULD_NOT_CHECK
-    print(json.dumps(report.to_dict(), indent=1) if options.json else report)
-    if options.plot is not None and report.inputs:
-        report.plot().savefig(options.plot, dpi=120)
+        return _could_not(f"{type(error).__name__}: {error}")
+    try:
+        print(json.dumps(report.to_dict(), indent=1) if options.json else report, flush=True)
+    except BrokenPipeError:
+        # Whoever read has read enough. Python writes what is left when it ends: to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if options.plot is not None and any(np.isfinite(i.measured).any() for i in report.inputs):
+        try:
+            _save(report.plot(), options.plot)
+        except OSError as error:
+            return _could_not(f"--plot {options.plot}: {error}", "draw")
     return {Verdict.OK: OK, Verdict.WRONG: WRONG}.get(report.verdict, COULD_NOT_CHECK)
+
+
+def _could_not(reason: str, what: str = "check") -> int:
+    print(f"could not {what}: {' '.join(reason.split())}", file=sys.stderr)
+    return COULD_NOT_CHECK
+
+
+def _check_options(options: Any) -> None:
+    """Refuses what can be known to be useless before anything is run."""
+    if options.order < 1:
+        raise Unusable(f"--order must be 1, 2, ..., got {options.order}")
+    if options.order > 1 and options.gradient is not None:
+        raise Unusable(
+            f"--order {options.order} is for the engine's own gradients; to check a second "
+            f"derivative of yours, check it as the --gradient of your gradient"
+        )
+    if options.seed < 0:
+        raise Unusable(f"--seed must be at least 0, got {options.seed}")
+    if options.plot is not None:
+        _check_plot(options.plot)
+
+
+def _check_plot(path: Path) -> None:
+    from tinygrad_edu.gradcheck.picture import pyplot
+
+    if not path.parent.is_dir():
+        raise Unusable(f"--plot {path}: there is no such folder")
+    try:
+        pyplot()
+    except ModuleNotFoundError as error:
+        raise Unusable(f"--plot: {error}") from error
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kind, kinds = path.suffix[1:].lower(), FigureCanvasBase.get_supported_filetypes()
+    if kind and kind not in kinds:
+        raise Unusable(f"--plot {path}: {kind} is none of {', '.join(sorted(kinds))}")
+
+
+def _save(figure: Any, path: Path) -> None:
+    from tinygrad_edu.gradcheck.picture import pyplot
+
+    try:
+        figure.savefig(path, dpi=120)
+    finally:
+        pyplot().close(figure)
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -98,7 +153,13 @@ def _load(target: str) -> Callable[..., Any]:
     place, _, name = target.rpartition(":")
     if not place or not name:
         raise Unusable(f"{target!r} is not of the form MODULE:FUNCTION or FILE.py:FUNCTION")
-    found: Any = _module(place)
+    try:
+        found: Any = _file(place) if place.endswith(".py") else _module(place, os.getcwd())
+    except (Exception, SystemExit) as error:
+        if isinstance(error, Unusable):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise Unusable(f"{place} cannot be imported: {reason}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise Unusable(f"{place} has no {name}")
@@ -108,30 +169,60 @@ def _load(target: str) -> Callable[..., Any]:
     return found
 
 
-def _module(place: str) -> Any:
-    """The module of a name, or of a file, whose folder is looked in for what it imports."""
-    path = Path(place) if place.endswith(".py") else None
-    if path is not None and not path.is_file():
-        raise Unusable(f"there is no file {place}")
-    folder = str(path.resolve().parent) if path else os.getcwd()
+def _module(name: str, folder: str) -> ModuleType:
+    """The module of a name, which may lie in the folder."""
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(path.stem if path else place)
-    except Exception as error:
-        raise Unusable(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
+    return importlib.import_module(name)
+
+
+def _file(place: str) -> ModuleType:
+    """The module in a file, which may import its neighbours, also relatively in a package."""
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise Unusable(f"there is no file {place}")
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    top = path.parent
+    while (top / "__init__.py").is_file():
+        top = top.parent
+    if top != path.parent:
+        name = ".".join(path.relative_to(top).with_suffix("").parts)
+        module = _module(name, str(top))
+        if Path(module.__file__ or "").resolve() != path:
+            raise Unusable(f"{place} cannot be imported: {name} is {module.__file__}")
+        return module
+    # Its own name may be that of another file or of a module of Python; its path is not.
+    name = str(path)
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
 
 
 def _inputs(options: Any, f: Callable[..., Any]) -> list[Any]:
     if options.shapes is not None:
         rng = np.random.default_rng(options.seed)
-        return [rng.normal(size=shape) for shape in options.shapes]
+        try:
+            return [rng.normal(size=shape) for shape in options.shapes]
+        except (MemoryError, ValueError) as error:
+            raise Unusable(f"--shapes: {error}") from error
     try:
-        with np.load(options.inputs) as file:
+        with options.inputs.open("rb") as opened:
+            file = np.load(opened)
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise Unusable(f"{options.inputs} is not an .npz file as np.savez writes it")
+                raise ValueError("it is not an .npz file as np.savez writes it")
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:
+        # Damaged data fails anywhere in what reads them, from zlib to the parser of the headers.
         raise Unusable(f"--inputs {options.inputs} cannot be read: {error}") from error
     names = argument_names(f)
     called = [names(i) for i in range(len(arrays))]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.gradcheck.slope import SAFETY, Slope, slope_at_0
+from tinygrad_edu.gradcheck.slope import FIRST, SAFETY, Slope, slope_at_0
 from tinygrad_edu.gradcheck.subject import Input, Subject
 
 __all__ = ["Comparison", "Finding", "Verdict"]
@@ -45,13 +45,13 @@ RESOLUTION = 1e-6
 SMALL = 1e-3
 # ... or, if the function itself is computed to fewer digits, an error of so much.
 COARSEST = 1e-2
-# Doubling an input that changes the outputs by less than this part of them does nothing.
-NEGLIGIBLE = 1e-9
 EPS = float(np.finfo(float).eps)
 # Values below this count as zero: squares of smaller ones would underflow.
 TINY = 1e-100
 # Random mixtures for each large input; how many entries to name; how many to look at besides.
 DIRECTIONS, NAMED, SAMPLED = 4, 10, 16
+# An input of so many entries is measured entry by entry even beside large ones.
+FEW = 16
 # What one direction costs if all goes well, to foresee how much will be needed.
 USUAL_COST = 14
 
@@ -139,9 +139,9 @@ class Comparison:
         self.typical, self.steps = self._scales()
         self.noise = self._noise()
         lost = np.linalg.norm(self.noise * subject.weights)
-        self.size = float(np.linalg.norm(y * subject.weights))
+        size = float(np.linalg.norm(y * subject.weights))
         # A function that is computed to a few digits cannot be differentiated to more.
-        known = lost / self.size if self.size > TINY else 0.0
+        known = lost / size if size > TINY else 0.0
         self.resolution = max(RESOLUTION, min(1e4 * known, COARSEST))
         self._is_complex = self._try_complex()
 
@@ -171,16 +171,17 @@ class Comparison:
     def _noise(self) -> np.ndarray:
         """The rounding error in each output, from differences of high order.
 
-        They take away whatever is smooth, the higher the more. Of each side the smaller counts,
-        since a kink on one of them is no noise; of a fine and a coarse spacing the larger, since
-        arithmetic in float32 looks constant in small steps. Source: J. J. Moré, S. M. Wild,
-        "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011).
+        They take away whatever is smooth, the higher the more. Of a fine and a coarse spacing the
+        larger counts, since arithmetic in float32 looks constant in small steps; of the two sides
+        at the coarse one the smaller, since a kink on one of them is no noise. Source: J. J. Moré,
+        S. M. Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011).
         """
         if self.subject.y_dtype.itemsize < 8:
             floor = float(np.finfo(self.subject.y_dtype).eps) * np.abs(self.y)
         else:
             floor = EPS * np.abs(self.y)
-        v = self.steps * self.rng.integers(32, 64, len(self.steps)) / 64
+        # Steps of all bits: where arguments have few, so may results, and nothing is rounded.
+        v = self.steps * self.rng.uniform(0.5, 1.0, len(self.steps))
         v *= self.rng.choice([-1.0, 1.0], len(v))
         for spacing in (2.0**-33, 2.0**-20):
             sides = []
@@ -197,7 +198,8 @@ class Comparison:
                         factor = math.factorial(order) ** 2 / math.factorial(2 * order)
                         estimates.append(np.sqrt(factor * np.mean(differences**2, axis=0)))
                 sides.append(np.min(estimates, axis=0))
-            noise = np.fmin(*sides)
+            # Within the fine steps there is room for noise, and hardly for a kink.
+            noise = np.fmax(*sides) if spacing < 2.0**-30 else np.fmin(*sides)
             floor = np.fmax(floor, np.where(np.isfinite(noise), noise, 0))
         return floor
 
@@ -244,8 +246,11 @@ class Comparison:
 
     # One direction.
 
-    def along(self, entries: np.ndarray, v: np.ndarray, scale: float) -> Finding:
-        """Compares along the direction that changes `entries` by `v`."""
+    def along(self, entries: np.ndarray, v: np.ndarray, usual: float) -> Finding:
+        """Compares along the direction that changes `entries` by `v`.
+
+        `usual` is how large the slopes of other entries are, beside which small ones are zero.
+        """
         subject, w = self.subject, self.subject.weights
         changed = np.zeros(len(w), bool)
         known: dict[float, float] = {}
@@ -271,13 +276,24 @@ class Comparison:
 
         parts = v * self.given[entries]
         given = float(parts.sum())
-        scale = max(scale, float(np.linalg.norm(parts))) if math.isfinite(given) else scale
+        size = float(np.linalg.norm(parts)) if math.isfinite(given) else 0.0
+        scale = max(SMALL * usual, size)
         farthest = float(np.max(np.maximum(self.typical[entries], 1.0) / np.abs(v))) / 8
         farthest = max(farthest, 2.0**7)
         if farthest > 2.0**10:
             d(farthest)  # tells which outputs move, even if small steps are rounded off
         slope = slope_at_0(d, noise, scale, farthest)
-        fastest = max((m / abs(t) for t, m in moves.items() if math.isfinite(m)), default=0.0)
+        if slope.reason and FIRST in known and -FIRST in known:
+            above, below = known[FIRST], known[-FIRST]
+            if max(abs(above), abs(below)) <= 4 * noise(FIRST):
+                # What looks like a jump is rounding: nothing moves visibly.
+                value, error = (above - below) / (2 * FIRST), 2 * noise(FIRST) / FIRST
+                slope = Slope(value, error, value, value, slope.reach)
+        fastest = max(
+            # In small steps what moves may be noise.
+            (m / abs(t) for t, m in moves.items() if math.isfinite(m) and abs(t) >= 2.0**-6),
+            default=0.0,
+        )
         slope = replace(slope, reach=max(slope.reach, SMALL * fastest))
         self.responds |= [bool(changed.any()) and _touches(i, entries) for i in subject.inputs]
         if slope.is_kink and len(w) > 1:
@@ -286,8 +302,9 @@ class Comparison:
             slope = self._by_output(slope, entries, v, min(clear, default=2.0**-20))
         own = float(np.linalg.norm(v * self.given_noise[entries]))
         own = min(8 * own, 1e-2 * max(scale, abs(slope.value)))
-        tolerance = SAFETY * slope.error + own + 64 * EPS * scale + TINY
-        if given == 0.0 and slope.value == 0.0 and not changed.any():
+        tolerance = SAFETY * slope.error + own + 64 * EPS * max(usual, size) + TINY
+        if given == 0.0 and slope.value == 0.0 and known[min(known, key=abs)] == 0.0:
+            # Nothing moves, and nothing is claimed to.
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return self._judged(entries, v, given, slope, tolerance)
 
@@ -335,8 +352,7 @@ class Comparison:
         """The verdict where differences see too little.
 
         A complex step can confirm what is given; it convicts nobody, since code that takes an
-        absolute value, say, computes something else with complex numbers. Without it, a slope is
-        as good as zero that changes the outputs by next to nothing if the inputs are doubled.
+        absolute value, say, computes something else with complex numbers.
         """
         unit = "differences tell the slope only to within a tolerance of"
         reason = f"{unit} {SAFETY * slope.error / max(float(np.abs(v).max()), TINY):.1g}"
@@ -344,23 +360,18 @@ class Comparison:
             step = np.zeros_like(self.subject.x)
             step[entries] = v
             value = self._complex_slope(step)
-            own = tolerance - SAFETY * slope.error
+            # A slope that comes from outputs near a limit, as 1 - y, has their rounding errors.
+            ends = [self.subject.outputs(self.subject.x + t * step) for t in (-4.0, 4.0)]
+            spans = [np.linalg.norm(self.subject.weights * (y - self.y)) for y in ends]
+            span = float(np.nan_to_num(spans, nan=0.0, posinf=0.0).max())
+            own = tolerance - SAFETY * slope.error + 64 * EPS * span
             agrees = abs(value - given) <= self.resolution * abs(value) + own
             if agrees and abs(value - slope.value) <= SAFETY * slope.error:
                 exact = replace(slope, value=value, left=value, right=value)
                 exact = replace(exact, error=1e-12 * abs(value))
                 return Finding(entries, v, given, exact, tolerance, Verdict.OK)
-            if not agrees:
-                reason += f"; a complex step gives {value / v.sum():.9g}" if len(v) == 1 else ""
-                return Finding(
-                    entries, v, given, slope, tolerance, Verdict.INCONCLUSIVE, False, reason
-                )
-        zero = NEGLIGIBLE * self.size + TINY
-        if (
-            max(abs(given), SAFETY * slope.error) <= zero
-            or SAFETY * slope.error <= self.resolution * slope.reach
-        ):
-            return Finding(entries, v, given, slope, tolerance, Verdict.OK)
+            if not agrees and len(v) == 1:
+                reason += f"; a complex step gives {value / v[0]:.9g}"
         return Finding(entries, v, given, slope, tolerance, Verdict.INCONCLUSIVE, False, reason)
 
     # All entries.
@@ -372,30 +383,40 @@ class Comparison:
 
     def run(self) -> None:
         """Compares all entries."""
-        if self.is_full:
-            for k in range(len(self.given)):
-                self._single(k)
-            return
-        few = [i for i in self.subject.inputs if _entries(i).size * USUAL_COST <= 256]
         for i in self.subject.inputs:
-            if i in few:
+            if self.is_full or _entries(i).size <= FEW:
                 for k in _entries(i):
                     self._single(int(k))
             else:
                 self._mixtures(i)
 
-    def _scale(self, i: Input) -> float:
-        """A slope of this size is small for the input, for a step of 1 in units of the steps."""
-        parts = (self.steps * self.given)[i.span]
-        parts = parts[np.isfinite(parts)]
-        return SMALL * float(np.sqrt(np.mean(parts**2))) if parts.size else 0.0
+    @property
+    def _is_exhausted(self) -> bool:
+        return self.subject.evaluations >= self.max_evaluations
 
-    def _single(self, k: int) -> Finding:
-        """Compares one entry and enters it."""
+    def _usual(self, i: Input, v: float) -> float:
+        """How large the slopes by the entries of an input are, for one that is changed by `v`.
+
+        The smaller of what they are per unit and of what they are per step: an input may hold
+        values of very different sizes.
+        """
+        given = self.given[i.span]
+        finite = np.isfinite(given)
+        if not finite.any():
+            return 0.0
+        per_unit = v * float(np.sqrt(np.mean(given[finite] ** 2)))
+        return min(per_unit, float(np.sqrt(np.mean((self.steps[i.span] * given)[finite] ** 2))))
+
+    def _single(self, k: int) -> Finding | None:
+        """Compares one entry and enters it, if there are evaluations left."""
+        if self._is_exhausted:
+            self.verdicts[k] = Verdict.INCONCLUSIVE
+            self.reasons[k] = "not reached; raise max_evaluations"
+            return None
         i = next(i for i in self.subject.inputs if i.span.start <= k < i.span.stop)
         # An odd number of 64ths: steps in step with a periodic function would see nothing.
         v = self.steps[k] * (2 * self.rng.integers(16, 32) + 1) / 64
-        finding = self.along(np.array([k]), np.array([v]), self._scale(i))
+        finding = self.along(np.array([k]), np.array([v]), self._usual(i, v))
         slope = finding.slope
         self.measured[k], self.left[k], self.right[k] = (
             s / v for s in (slope.value, slope.left, slope.right)
@@ -433,6 +454,10 @@ class Comparison:
             self._single(int(k))
         pending: list[tuple[Any, int, Finding]] = []
         for number in range(DIRECTIONS if entries.size else 0):
+            if self._is_exhausted:
+                self.verdicts[entries] = Verdict.INCONCLUSIVE
+                self.reasons[int(entries[0])] = "not reached; raise max_evaluations"
+                return
             finding = self.along(entries, self._mixture(entries, number % 2 == 1), 0.0)
             self.findings.append(finding)
             if not finding.is_fine:
@@ -445,7 +470,7 @@ class Comparison:
         count = DIRECTIONS
         done = {int(k) for k in _entries(i) if not np.isnan(self.measured[k])}
         named = 0
-        while pending and self.subject.evaluations < self.max_evaluations and named < NAMED:
+        while pending and not self._is_exhausted and named < NAMED:
             finding = heapq.heappop(pending)[2]
             if self._explained(finding, done):
                 continue
@@ -457,7 +482,8 @@ class Comparison:
                     k = int(entries[0])
                     if k not in done:
                         done.add(k)
-                        named += self._single(k).verdict is Verdict.WRONG
+                        single = self._single(k)
+                        named += single is not None and single.verdict is Verdict.WRONG
                     fine.append(False)
                     continue
                 child = self.along(entries, v, 0.0)
@@ -481,17 +507,21 @@ class Comparison:
         explained = float(np.sum((finding.v * off)[known]))
         left = abs(finding.given - explained - finding.slope.value)
         slack = float(np.sum(np.abs(finding.v * self.error[finding.entries])[known]))
-        return bool(known.all()) or left <= finding.tolerance + SAFETY * slack
+        if known.all() or finding.verdict is not Verdict.WRONG:
+            return bool(known.all())
+        return left <= finding.tolerance + SAFETY * slack
 
     def _note_rest(self, finding: Finding, done: set[int]) -> None:
         """Enters a mixture that disagrees and was not taken apart."""
         rest = [int(k) for k in finding.entries if int(k) not in done]
-        kink = finding.verdict is Verdict.KINK and finding.valid
         for k in rest:
             if self.verdicts[k] is Verdict.OK:
-                self.verdicts[k] = Verdict.KINK if kink else Verdict.INCONCLUSIVE
-                if not kink:
-                    self.reasons[k] = "a mixture with this entry disagrees; not searched further"
+                self.verdicts[k] = Verdict.INCONCLUSIVE
+                self.reasons[k] = (
+                    "in a mixture with a kink, which may hide it; raise max_evaluations"
+                    if finding.verdict is Verdict.KINK
+                    else "a mixture with this entry disagrees; not searched further"
+                )
 
 
 def _urgency(finding: Finding) -> tuple[bool, int, float]:

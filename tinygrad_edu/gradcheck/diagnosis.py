@@ -38,6 +38,7 @@ class Evidence:
         rows: directions of length 1; the slopes predicted by a gradient `c` are `rows @ c`.
         slopes: the slopes that were measured along them.
         slack: how far predictions may be off.
+        off: how far those of the given gradient are off at most.
     """
 
     def __init__(self, comparison: Comparison, i: Input):
@@ -56,13 +57,20 @@ class Evidence:
         for row, finding in zip(self.rows, findings, strict=True):
             row[finding.entries - start] = finding.v
         self.rows /= lengths[:, None]
+        given = np.array([finding.given for finding in findings]) / lengths
+        finite = np.isfinite(given)
+        self.off = float(np.abs(given - self.slopes)[finite].max(initial=0.0))
+        if not finite.all():
+            self.off = math.inf
 
     def fits(self, candidate: np.ndarray) -> bool:
         """Whether a gradient predicts all slopes."""
         if not len(self.slopes) or not np.any(self.slopes) or not np.isfinite(candidate).all():
             return False
         off = np.abs(self.rows @ np.asarray(candidate, float).ravel() - self.slopes)
-        return bool(np.all(off <= self.slack + FIT * np.abs(self.slopes).max()))
+        # An explanation has to leave much less unexplained than there was.
+        allowed = min(FIT * np.abs(self.slopes).max(), 0.01 * self.off)
+        return bool(np.all(off <= self.slack + allowed))
 
     def factor(self, part: np.ndarray, rest: np.ndarray | None = None) -> float:
         """The k for which `rest + k * part` predicts the slopes best."""
@@ -272,7 +280,13 @@ def _mutations(
 ) -> Iterator[tuple[dict[str, np.ndarray], str, Entry]]:
     """Wrong gradients, each with the mistake that gives it and the operation where it is made."""
     regions = list(_activations(tape))
-    groups = [dict(regions)] if len(regions) > 1 else []
+    alike: dict[tuple[str, ...], dict[Entry, Entry]] = {}
+    for h, z in regions:
+        between = tape[tape.index(z) + 1 : tape.index(h) + 1]
+        names = tuple(e.primitive.name for e in between if e.y.shape == h.y.shape)
+        alike.setdefault(names, {})[h] = z
+    # The same activation in every layer, all of them, each by itself.
+    groups = [group for group in (*alike.values(), dict(regions)) if len(group) > 1]
     for substituted in [*groups, *({h: z} for h, z in regions)]:
         found = gradients(*_replayed(tape, output, inputs, substituted))
         explanation = (

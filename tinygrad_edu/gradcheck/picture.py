@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.gradcheck.compare import Verdict
-from tinygrad_edu.gradcheck.report import GradientReport, InputReport
+from tinygrad_edu.gradcheck.report import GradientReport, InputReport, short
 
 # Okabe and Ito's palette, and a marker for each, so that they differ without colour too.
 LOOKS = {
@@ -18,33 +19,43 @@ LOOKS = {
 }
 # Errors below this are as good as none.
 LOWEST = 1e-16
+# How long a name in a title may be.
+NAME = 36
 
 
-def draw(report: GradientReport, name: str | None = None) -> Any:
-    """The figure of `GradientReport.plot`."""
+def pyplot() -> Any:
+    """matplotlib, or an error that says how to get it."""
     try:
         import matplotlib.pyplot as plt
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "pictures need matplotlib, which the extra `plot` brings: pip install matplotlib"
         ) from error
+    return plt
 
+
+def draw(report: GradientReport, name: str | None = None) -> Any:
+    """The figure of `GradientReport.plot`."""
+    plt = pyplot()
     measured = [i for i in report.inputs if np.isfinite(i.measured).any()]
     if not measured:
         raise ValueError(f"there is nothing to draw, since nothing was measured:\n{report}")
+    of = ""
     if name is None:
         shown = max(measured, key=lambda i: (int(i.is_wrong().sum()), _worst(i)))
+        of = f", the worst of {len(measured)}" if len(measured) > 1 else ""
     else:
         named = [i for i in measured if name in (i.name, i.label)]
         if not named:
             known = ", ".join(i.label for i in measured)
             raise ValueError(f"no input named {name!r} was measured; there are {known}")
         shown = named[0]
-    figure = plt.figure(figsize=(10, 4.4), layout="constrained")
+    figure = plt.figure(figsize=(10, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_values(left, measured)
-    _draw_errors(figure, right, shown)
-    figure.suptitle(repr(report)[1:-1])
+    _draw_errors(figure, right, shown, of)
+    # A name may hold dollar signs, which begin a formula elsewhere.
+    figure.suptitle(short(repr(report)[1:-1], 2 * NAME), parse_math=False)
     return figure
 
 
@@ -55,44 +66,70 @@ def _worst(i: InputReport) -> float:
 
 def _draw_values(ax: Any, inputs: list[InputReport]) -> None:
     """Every entry as a point: right ones lie on the diagonal."""
+    x, y = (np.concatenate([getattr(i, a).ravel() for i in inputs]) for a in ("measured", "given"))
+    verdicts = np.concatenate([i.verdicts.ravel() for i in inputs])
+    drawn = np.isfinite(x) & np.isfinite(y)
     for verdict, (colour, marker) in LOOKS.items():
-        chosen = [i.verdicts == verdict for i in inputs]
-        x = np.concatenate([i.measured[c] for i, c in zip(inputs, chosen, strict=True)])
-        y = np.concatenate([i.given[c] for i, c in zip(inputs, chosen, strict=True)])
-        if x.size:
-            label = f"{verdict} ({x.size:,})"
-            ax.scatter(x, y, s=28, c=colour, marker=marker, label=label, alpha=0.8, linewidths=0)
-    every = np.concatenate([np.ravel(a) for i in inputs for a in (i.given, i.measured)])
-    every = every[np.isfinite(every)]
-    low, high = every.min(), every.max()
-    margin = 0.05 * (high - low) or 1.0
-    ends = [low - margin, high + margin]
-    ax.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    size = np.abs(every[every != 0])
-    if size.size and size.max() > 1e3 * size.min():
-        ax.set_xscale("symlog", linthresh=size.max() * 1e-3)
-        ax.set_yscale("symlog", linthresh=size.max() * 1e-3)
-    ax.set(title="gradient by entry", xlabel="measured", ylabel="given", xlim=ends, ylim=ends)
-    ax.legend(frameon=False)
+        chosen = verdicts == verdict
+        points = chosen & drawn
+        number, lost = int(points.sum()), int(np.sum(chosen & ~np.isfinite(y)))
+        if number or lost:
+            counts = [f"{number:,}"] * (number > 0) + [f"{lost:,} not finite"] * (lost > 0)
+            label = f"{verdict} ({', '.join(counts)})"
+            look = {"c": colour, "marker": marker, "alpha": 0.8, "linewidths": 0}
+            ax.scatter(x[points], y[points], s=28, label=label, **look)
+    both = np.concatenate([x[drawn], y[drawn]])
+    size = np.abs(both[both != 0])
+    if size.size and np.median(size) < 0.01 * size.max():
+        # From a power of ten on, so that no other tick is near 0.
+        small = max(float(np.quantile(size, 0.1)), 1e-6 * float(size.max()))
+        linear = 10.0 ** math.floor(math.log10(small))
+        room = max(1.0, math.log10(size.max() / linear) / 4)
+        ax.set_xscale("symlog", linthresh=linear, linscale=room)
+        ax.set_yscale("symlog", linthresh=linear, linscale=room)
+        ticks = {"numticks": 6}
+    else:
+        ticks = {"nbins": 5}
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.get_major_locator().set_params(**ticks)
+    if both.size:
+        # The same limits for both axes, so that the diagonal is that of the frame.
+        ax.update_datalim([(both.min(), both.min()), (both.max(), both.max())])
+    ax.margins(0.06)
+    ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, zorder=0, transform=ax.transAxes)
+    ax.set(title="gradient by entry", xlabel="measured", ylabel="given")
+    ax.legend(framealpha=0.7, edgecolor="none")
 
 
-def _draw_errors(figure: Any, ax: Any, i: InputReport) -> None:
+def _draw_errors(figure: Any, ax: Any, i: InputReport, of: str) -> None:
     """The relative error of each entry as a colour, the wrong ones ringed."""
     import matplotlib.colors
 
-    errors = i.relative_error()
+    measured = np.isfinite(i.measured)
+    errors = np.where(measured, i.relative_error(), np.nan)
     errors = np.where(np.isinf(errors), np.nanmax(errors[np.isfinite(errors)], initial=1.0), errors)
     grid = np.clip(errors, LOWEST, None).reshape(_rows(i.shape))
     scale = matplotlib.colors.LogNorm(LOWEST, max(1.0, float(np.nanmax(grid))))
-    image = ax.imshow(grid, norm=scale, cmap="cividis", aspect="auto", interpolation="nearest")
+    look = {"norm": scale, "cmap": "cividis"}
+    image = ax.imshow(grid, aspect="auto", interpolation="nearest", **look)
     ax.set_facecolor("0.92")
+    if not measured.all():
+        # Single cells of a big array are too small to be seen.
+        rows, columns = np.nonzero(measured.reshape(grid.shape))
+        ax.scatter(columns, rows, s=16, marker="s", c=grid[rows, columns], **look)
     rows, columns = np.nonzero(i.is_wrong().reshape(grid.shape))
-    ax.scatter(columns, rows, s=60, facecolors="none", edgecolors="#D55E00", linewidths=1.5)
+    size = min(60.0, 6000 / max(rows.size, 1))
+    width = 0.2 * math.sqrt(size)
+    ax.scatter(columns, rows, s=size, facecolors="none", edgecolors="#D55E00", linewidths=width)
     for axis, n in ((ax.xaxis, grid.shape[1]), (ax.yaxis, grid.shape[0])):
-        axis.get_major_locator().set_params(integer=True)
+        axis.get_major_locator().set_params(integer=True, nbins=6)
         if n == 1:
             axis.set_ticks([])
-    ax.set(title=f"relative error of {i.label}, shape {i.shape}")
+    if len(i.shape) > 2:
+        ax.set(xlabel="last axis", ylabel="all other axes, in a row")
+    share = "" if measured.all() else f", {measured.sum():,} of {measured.size:,} measured"
+    title = f"relative error of {short(i.label, NAME)}\nshape {i.shape}{share}{of}"
+    ax.set_title(title, parse_math=False)
     figure.colorbar(image, ax=ax, label="|given - measured| / size")
 
 

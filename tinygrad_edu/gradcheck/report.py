@@ -15,8 +15,10 @@ from tinygrad_edu.gradcheck.compare import Verdict
 
 __all__ = ["Blame", "GradientError", "GradientReport", "InputReport", "WrongEntry"]
 
-# How many entries the table shows.
-SHOWN = 8
+# How many entries the table shows, how many inputs, and how wide it is.
+SHOWN, SUMMARY, WIDTH = 8, 10, 100
+# How long a name is in a sentence, how short it may get in a table, and the room for remarks there.
+NAME, SHORTEST, REMARK = 60, 16, 30
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class InputReport:
         with np.errstate(all="ignore"):
             size = np.fmax(np.abs(self.given), np.abs(self.measured))
             error = np.abs(self.given - self.measured) / np.where(size > 0, size, 1)
-        error = np.where(np.isfinite(self.given) | np.isnan(self.measured), error, np.inf)
+        known = np.isfinite(self.given) | (np.isnan(self.measured) & ~self.is_wrong())
+        error = np.where(known, error, np.inf)
         return np.where((self.verdicts == Verdict.KINK) & self.valid, 0.0, error)
 
 
@@ -122,7 +125,7 @@ class Blame:
 
     def __str__(self) -> str:
         place = f", {shown(self.where)}" if self.where else ""
-        code = f"\n    {self.line}" if self.line else ""
+        code = f"\n    {short(self.line, WIDTH - 8)}" if self.line else ""
         message = f"  the rule for its argument {self.argument} is wrong: {self.message}"
         return f"%{self.entry} {self.operation}{place}{code}\n{_wrapped(message)}"
 
@@ -185,13 +188,15 @@ class GradientReport:
     @property
     def wrong(self) -> list[WrongEntry]:
         """The entries that are wrong, the worst first."""
-        rows = []
+        found: list[WrongEntry] = []
+        errors: list[float] = []
         for i in self.inputs:
-            errors = i.relative_error()
-            for at in _where(i.is_wrong()):
-                found = WrongEntry(i.label, at, float(i.given[at]), float(i.measured[at]))
-                rows.append((float(np.nan_to_num(errors[at], nan=np.inf)), found))
-        return [found for _, found in sorted(rows, key=lambda row: -row[0])]
+            wrong = i.is_wrong()
+            numbers = zip(i.given[wrong].tolist(), i.measured[wrong].tolist(), strict=True)
+            for at, (given, measured) in zip(_where(wrong), numbers, strict=True):
+                found.append(WrongEntry(i.label, at, given, measured))
+            errors += np.nan_to_num(i.relative_error()[wrong], nan=np.inf, posinf=np.inf).tolist()
+        return [found[k] for k in np.argsort(np.negative(errors), kind="stable")]
 
     # Presentation.
 
@@ -206,82 +211,91 @@ class GradientReport:
             text += f", {wrong:,} of {total:,} entries"
         return text
 
-    def _footer(self) -> list[str]:
-        text = []
+    def _complaints(self) -> list[str]:
+        mistakes = _by_sentence([(i.label, i.mistake) for i in self.inputs])
+        return [*self.problems, *_some(mistakes)]
+
+    def _explanations(self) -> list[str]:
+        found = _by_sentence([(i.label, i.diagnosis) for i in self.inputs])
+        return [*_some(found), *self.diagnosis]
+
+    def _accusations(self) -> list[str]:
+        """The wrong rules; one that is wrong in many places is explained once."""
+        places: dict[tuple[str, int], list[Blame]] = {}
+        for blame in self.blame:
+            places.setdefault((blame.operation, blame.argument), []).append(blame)
+        texts = []
+        for first, *others in places.values():
+            also = _some([f"%{blame.entry}" for blame in others])
+            texts.append(f"{first}\n    also at {', '.join(also)}" if also else str(first))
+        return _some(texts)
+
+    def _remarks(self) -> list[str]:
+        text = _some(self.notes)
         if self.method:
             text.append(f"{self.method}, {self.evaluations:,} evaluations, {self.seconds:.2g} s")
-        if math.isfinite(self.resolution):
-            text.append(f"relative errors above {self.resolution:.0e} would have been seen")
+        if self.resolution <= 1:
+            size = f"{self.resolution:.0e}"
+            text.append(f"relative errors above {size} would have been seen in the median entry")
         if self.rules_checked:
             s = "s" * (self.rules_checked > 1)
             text.append(f"{self.rules_checked} derivative rule{s} of the tape checked one by one")
         return text
 
-    def _summary_rows(self) -> list[list[str]]:
-        rows = []
+    def _summary(self) -> tuple[list[list[str]], str]:
+        """A table of the inputs, if they are many of the worst, and a word on the others."""
+        rows, ranks = [], []
         for i in self.inputs:
             counts = ", ".join(f"{n:,} {verdict}" for verdict, n in i.counts().items())
             errors = i.relative_error()
-            finite = errors[~np.isnan(errors)]
-            worst = f"{finite.max():.1e}" if finite.size else "-"
-            rows.append(
-                [i.label, str(i.shape), counts or "no entries", "-" if i.mistake else worst]
-            )
-        return rows
+            worst = float(np.nan_to_num(errors, nan=-1.0, posinf=np.inf).max(initial=-1.0))
+            size = f"{worst:.1e}"
+            is_known = worst >= 0 and not i.mistake
+            rows.append([i.label, str(i.shape), counts or "no entries", size if is_known else "-"])
+            is_wrong = bool(i.mistake) or bool(i.is_wrong().any())
+            # Errors that look the same count as the same, lest rounding choose the rows.
+            ranks.append((is_wrong, is_wrong or bool(i.is_bad().any()), float(size)))
+        by_rank = sorted(range(len(rows)), key=ranks.__getitem__, reverse=True)
+        header = ["input", "shape", "entries", "largest relative error"]
+        table = _fitted([header, *(rows[k] for k in sorted(by_rank[:SUMMARY]))], 0)
+        others = [ranks[k] for k in by_rank[SUMMARY:]]
+        bad = sum(is_bad for _, is_bad, _ in others)
+        how = f"{bad} of them not OK" if bad else "all OK"
+        return table, f"... and {len(others)} more, {how}" if others else ""
 
-    def _entry_rows(self) -> list[list[str]]:
-        """The entries to be shown: the bad ones, the worst first, then kinks."""
-        rows = []
+    def _entries(self) -> tuple[list[list[str]], str]:
+        """A table of the worst entries and then of kinks, and a word on the others."""
+        found = []
+        total = 0
         for i in self.inputs:
-            errors = i.relative_error()
-            kinks = i.verdicts == Verdict.KINK
-            for at in _where(i.is_bad() | kinks) if not i.mistake else ():
-                rank = 0 if i.is_wrong()[at] else 1 if i.is_bad()[at] else 2
-                error = float(np.nan_to_num(errors[at], nan=np.inf))
-                rows.append((rank, -error, self._entry_row(i, at)))
-        return [row for _, _, row in sorted(rows, key=lambda row: row[:2])]
-
-    @staticmethod
-    def _entry_row(i: InputReport, at: tuple[int, ...]) -> list[str]:
-        name = f"{i.label}{list(at) if at else ''}"
-        verdict = i.verdicts[at]
-        remark = ""
-        if verdict is Verdict.KINK:
-            low, high = sorted((i.left[at], i.right[at]))
-            measured = f"{low:.6g} .. {high:.6g}"
-            remark = "" if i.valid[at] else "not between the two slopes"
-            if math.isnan(low):
-                measured, remark = "-", "in a mixture"
-        elif math.isnan(i.measured[at]):
-            measured, remark = "-", i.reasons.get(at, "")
-        else:
-            measured = f"{i.measured[at]:.9g}"
-            off = i.relative_error()[at]
-            size = f"{off:.0%}" if 0.01 <= off < math.inf else f"{off:.1e}"
-            remark = i.reasons.get(at) or f"off by {size}"
-        return [str(verdict), name, f"{i.given[at]:.9g}", measured, remark]
+            bad = i.is_bad()
+            listed = np.flatnonzero(bad | (i.verdicts == Verdict.KINK))
+            if i.mistake or not listed.size:
+                continue
+            total += listed.size
+            rank = np.where(i.is_wrong(), 0, np.where(bad, 1, 2)).ravel()[listed]
+            error = np.nan_to_num(i.relative_error().ravel()[listed], nan=np.inf, posinf=np.inf)
+            worst = np.lexsort((-error, rank))[:SHOWN]
+            found += [(rank[k], -error[k], i, listed[k]) for k in worst]
+        found.sort(key=lambda entry: entry[:2])
+        rows = [_entry_row(i, int(k), -error) for _, error, i, k in found[:SHOWN]]
+        table = _fitted([["", "entry", "given", "measured", ""], *rows], 1) if rows else []
+        return table, f"... and {total - SHOWN:,} more" if total > SHOWN else ""
 
     def __str__(self) -> str:
         lines = [self._headline(), ""]
-        bad = [*self.problems, *(f"{i.label}: {i.mistake}" for i in self.inputs if i.mistake)]
-        lines += [_wrapped(f"! {text}") for text in bad] + [""] * bool(bad)
-        if self.inputs:
-            header = ["input", "shape", "entries", "largest relative error"]
-            lines += [*_aligned([header, *self._summary_rows()]), ""]
-        rows = self._entry_rows()
-        if rows:
-            header = ["", "entry", "given", "measured", ""]
-            lines += _aligned([header, *rows[:SHOWN]])
-            if len(rows) > SHOWN:
-                lines.append(f"  ... and {len(rows) - SHOWN:,} more")
-            lines.append("")
-        found = [f"{i.label}: {i.diagnosis}" for i in self.inputs if i.diagnosis]
-        found += self.diagnosis
-        if found:
-            lines += ["Likely mistake", *map(_wrapped, found), ""]
-        if self.blame:
-            lines += ["Wrong rules", *(f"  {blame}" for blame in self.blame[:SHOWN]), ""]
-        lines += map(_wrapped, [*self.notes, *self._footer()])
+        complaints = self._complaints()
+        lines += [_wrapped(f"! {text}") for text in complaints] + [""] * bool(complaints)
+        for table, others in (self._summary(), self._entries()):
+            if len(table) > 1:
+                lines += [*_aligned(table), *([f"  {others}"] if others else []), ""]
+        explanations = self._explanations()
+        if explanations:
+            lines += ["Likely mistake", *map(_wrapped, explanations), ""]
+        accusations = self._accusations()
+        if accusations:
+            lines += ["Wrong rules", *(f"  {text}" for text in accusations), ""]
+        lines += map(_wrapped, self._remarks())
         return "\n".join(lines).rstrip()
 
     def __repr__(self) -> str:
@@ -291,20 +305,14 @@ class GradientReport:
         e = html.escape
         colour = {Verdict.OK: "#009E73", Verdict.WRONG: "#D55E00"}.get(self.verdict, "#0072B2")
         parts = [f'<p><b style="color:{colour}">{e(self._headline())}</b></p>']
-        bad = [*self.problems, *(f"{i.label}: {i.mistake}" for i in self.inputs if i.mistake)]
-        parts += [f"<p>{e(text)}</p>" for text in bad]
-        if self.inputs:
-            header = ["input", "shape", "entries", "largest relative error"]
-            parts.append(_html_table(header, self._summary_rows()))
-        rows = self._entry_rows()
-        if rows:
-            header = ["verdict", "entry", "given", "measured", ""]
-            parts.append(_html_table(header, rows[:SHOWN]))
-        found = [f"{i.label}: {i.diagnosis}" for i in self.inputs if i.diagnosis]
-        parts += [f"<p><b>Likely mistake:</b> {e(t)}</p>" for t in [*found, *self.diagnosis]]
-        parts += [f"<pre>{e(str(blame))}</pre>" for blame in self.blame]
-        parts += [f"<small>{e(note)}<br></small>" for note in [*self.notes, *self._footer()]]
-        return "\n".join(parts)
+        parts += [f"<p>{e(text)}</p>" for text in self._complaints()]
+        for table, others in (self._summary(), self._entries()):
+            if len(table) > 1:
+                parts += [_html_table(table), f"<p>{e(others)}</p>" if others else ""]
+        parts += [f"<p><b>Likely mistake:</b> {e(text)}</p>" for text in self._explanations()]
+        parts += [f"<pre>{e(text)}</pre>" for text in self._accusations()]
+        parts += [f"<small>{e(text)}<br></small>" for text in self._remarks()]
+        return "\n".join(filter(None, parts))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as dicts, lists, strings and numbers, for `json.dumps`.
@@ -385,16 +393,66 @@ def shown(where: tuple[str, int]) -> str:
     return f"{where[0] if relative.startswith('..') else relative}:{where[1]}"
 
 
+def short(text: str, width: int) -> str:
+    """A name that fits; of a longer one the middle is left out."""
+    head = (width - 3) // 3
+    # The end has the index, and the last of several keys, which tell more than the first.
+    return text if len(text) <= width else f"{text[:head]}...{text[head + 3 - width :]}"
+
+
 def _where(mask: np.ndarray) -> list[tuple[int, ...]]:
     """The indices at which an array of any shape is true."""
-    return [tuple(map(int, np.unravel_index(k, mask.shape))) for k in np.flatnonzero(mask)]
+    return [tuple(at) for at in np.argwhere(mask).tolist()]
+
+
+def _some(texts: list[str]) -> list[str]:
+    """The first of many, and how many more there are."""
+    return texts[:SHOWN] + [f"... and {len(texts) - SHOWN} more"] * (len(texts) > SHOWN)
+
+
+def _by_sentence(pairs: list[tuple[str, str]]) -> list[str]:
+    """What is said of each name; what is said of several is said once."""
+    names: dict[str, list[str]] = {}
+    for name, sentence in pairs:
+        if sentence:
+            names.setdefault(sentence, []).append(short(name, NAME))
+    lines = []
+    for sentence, (first, *others) in names.items():
+        if others:
+            first += f" and {others[0]}" if len(others) == 1 else f" and {len(others)} others"
+        lines.append(f"{first}: {sentence}")
+    return lines
+
+
+def _entry_row(i: InputReport, k: int, error: float) -> list[str]:
+    """The row of one entry, by its position in the flat array."""
+    at = tuple(map(int, np.unravel_index(k, i.shape)))
+    verdict, given, measured = i.verdicts[at], i.given[at], i.measured[at]
+    slopes = sorted((i.left[at], i.right[at]))
+    reason = i.reasons.get(at, "")
+    value = f"{measured:.9g}" if math.isfinite(measured) else "-"
+    if verdict is Verdict.KINK:
+        known = all(map(math.isfinite, slopes))
+        value = f"{slopes[0]:.6g} .. {slopes[1]:.6g}" if known else "-"
+        remark = reason or ("" if known else "in a mixture")
+        if not i.valid[at]:
+            remark = "not between the two slopes"
+    elif verdict is Verdict.INCONCLUSIVE or reason:
+        remark = reason
+    elif not math.isfinite(given):
+        remark = "not finite"
+    elif value == "-":
+        remark = ""
+    else:
+        remark = f"off by {error:.0%}" if 0.01 <= error < math.inf else f"off by {error:.1e}"
+    return [str(verdict), f"{i.label}{list(at) if at else ''}", f"{given:.9g}", value, remark]
 
 
 def _wrapped(text: str) -> str:
     """A sentence as an indented paragraph."""
     return textwrap.fill(
         text,
-        98,
+        WIDTH - 2,
         initial_indent="  ",
         subsequent_indent="    ",
         break_long_words=False,
@@ -402,14 +460,33 @@ def _wrapped(text: str) -> str:
     )
 
 
+def _fitted(rows: list[list[str]], column: int) -> list[list[str]]:
+    """A table whose names, in one of the columns, are so short that it is no wider than `WIDTH`.
+
+    The last column may be, since its text can be broken into lines.
+    """
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    widths[-1] = min(widths[-1], REMARK)
+    room = WIDTH - sum(widths) + widths[column] - 2 * len(widths)
+    name = max(room, SHORTEST)
+    return [[*r[:column], short(r[column], name), *r[column + 1 :]] for r in rows]
+
+
 def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = ("  ".join(f"{cell:{w}}" for cell, w in zip(r, widths, strict=True)) for r in rows)
-    return [f"  {line}".rstrip() for line in lines]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)][:-1]
+    margin = 2 * len(widths) + 2 + sum(widths)
+    lines = []
+    for *cells, last in rows:
+        start = "".join(f"  {cell:{w}}" for cell, w in zip(cells, widths, strict=True))
+        first, *rest = textwrap.wrap(last, max(WIDTH - margin, REMARK)) or [""]
+        lines += [f"{start}  {first}".rstrip(), *(" " * margin + line for line in rest)]
+    return lines
 
 
-def _html_table(header: list[str], rows: list[list[str]]) -> str:
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _html_table(rows: list[list[str]]) -> str:
+    head, *body = (
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False)
+    )
+    lines = "".join(f"<tr>{row}</tr>" for row in body)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 __all__ = ["SAFETY", "Slope", "slope_at_0"]
 
+EPS = 2.0**-52
 # An error estimate has to be exceeded so many times before anything is called wrong.
 SAFETY = 16.0
 # Steps run from FIRST to LAST, in windows of up to ROWS halvings. The argument is scaled so that
@@ -80,6 +81,7 @@ class _Window:
         left, right: the estimates of the one-sided slopes.
         gap: the difference of the two sides at the last step.
         steepest: the larger of the two there.
+        moves_both_ways: whether neither of them is 0 at the first step.
         is_smooth: whether the two sides agree.
         reach: how large a slope matters here: errors are to be small in comparison.
     """
@@ -90,6 +92,7 @@ class _Window:
     right: _Estimate
     gap: float
     steepest: float
+    moves_both_ways: bool
     is_smooth: bool
     reach: float
 
@@ -124,41 +127,63 @@ def slope_at_0(
     """
     best: _Window | None = None
     kinks: list[_Window] = []
-    steepness: list[float] = []
+    windows: list[_Window] = []
+    smooth: list[_Window] = []
+    refuted: list[_Window] = []
+    is_sure = False
     step = FIRST
     while step >= LAST:
         window = _window(d, noise, step, scale)
         if window is None:
             step /= 64
             continue
-        steepness.append(window.steepest)
+        windows.append(window)
+        step = window.step / 4
         if not window.is_smooth:
             best = None  # it only looked smooth from afar
             if abs(window.jump) > 4 * window.jump_error:
                 kinks.append(window)
+            if _same_kink(kinks[-2:]):
+                step /= 2**8  # to be quick about a kink that is just here
         elif kinks and SAFETY * noise(window.step) / window.step > abs(kinks[-1].jump):
             break  # the kink is still there, below the noise
         else:
             error, rounding = window.slope.error, window.slope.noise
             # Smaller steps have more noise: once that is most of the error, they give no more.
             done = error <= GOAL * window.reach or error < 2 * rounding
-            if done and _holds_below(d, noise, window):
-                best = window
+            if done and len(refuted) < 3 and _holds_below(d, noise, window):
+                best, is_sure = window, True
                 break
-            if not done and (best is None or error < best.slope.error):
-                best = window
-        step = window.step / 4
-    if best is None:
-        return _kink(kinks, steepness)
-    if max(steepness) == 0.0 and any(d(far) != 0.0 for far in _far(farthest)):
+            if done:
+                refuted.append(window)
+            else:
+                smooth.append(window)
+                best = window if best is None else min(best, window, key=_error)
+    if best is None or len(refuted) >= 3:
+        is_below = bool(kinks) and all(kinks[-1].step < window.step for window in refuted)
+        return _kink(kinks if is_below else [], windows)
+    steepest = max(window.steepest for window in windows)
+    if best.steepest == 0.0 and any(window.moves_both_ways for window in windows):
+        reason = "its values move in steps: between them the function is constant"
+        return Slope(0.0, best.slope.error, 0.0, 0.0, best.reach, reason)
+    if steepest == 0.0 and any(d(far) != 0.0 for far in _far(farthest)):
         # It moves, if not at such small steps: what was taken for constant is rounded off.
         best = _window(d, noise, FIRST, scale) or best
     if best.slope.error > FINE * best.reach:
-        if best.slope.error > abs(best.slope.value) and steepness[-1] > 8 * steepness[0]:
-            return _kink([], steepness)
-        best = _from_afar(d, noise, scale, farthest, best)
+        grows = windows[-1].steepest > 8 * windows[0].steepest
+        if SAFETY * best.slope.error > abs(best.slope.value) and grows:
+            return _kink([], windows)
+        nearer = [kink.step / 4**k for kink in kinks[-1:] for k in (1, 3, 5)]
+        best = _from_afar(d, noise, scale, [*nearer, *_far(farthest)], best)
+    error = best.slope.error
+    if not is_sure:
+        # No window was good: they are no better than they agree.
+        apart = [abs(w.slope.value - best.slope.value) for w in smooth if _error(w) < best.reach]
+        error = max([error, *apart])
+        if max(apart, default=0.0) > 0.1 * best.reach:
+            return _kink([], windows)
     value = best.slope.value
-    return Slope(value, best.slope.error, value, value, best.reach)
+    return Slope(value, error, value, value, best.reach)
 
 
 def _window(
@@ -197,10 +222,13 @@ def _estimated(
     scale: float,
 ) -> _Window:
     doubled = [2 * noise for noise in rounding]
+    # Where the curvature differs on both sides, the error is of the order of the step itself.
+    moves = abs(central[-1] - central[-2]), abs(central[-2] - central[-3])
+    order = 2 if moves[0] <= moves[1] / 2.8 + 4 * rounding[-1] else 1
     from_left, from_right = (_extrapolated(side, doubled, 1) for side in (left, right))
     jump_error = from_left.error + from_right.error
     both = _Estimate((from_left.value + from_right.value) / 2, jump_error, from_left.noise)
-    slope = min(_extrapolated(central, rounding, 2), both, key=lambda e: e.error)
+    slope = min(_extrapolated(central, rounding, order), both, key=lambda e: e.error)
     reach = max(scale, abs(slope.value), 1e-3 * max(abs(left[0]), abs(right[0])))
     jump = abs(from_right.value - from_left.value)
     gaps = abs(right[0] - left[0]), abs(right[-1] - left[-1])
@@ -212,7 +240,8 @@ def _estimated(
         slope = _Estimate(slope.value, max(slope.error, jump_error), slope.noise)
     smooth = tiny or (shrinks and jump <= 4 * jump_error)
     steepest = max(abs(left[-1]), abs(right[-1]))
-    return _Window(h, slope, from_left, from_right, gaps[1], steepest, smooth, reach)
+    both_ways = min(abs(left[0]), abs(right[0])) > 8 * rounding[0]
+    return _Window(h, slope, from_left, from_right, gaps[1], steepest, both_ways, smooth, reach)
 
 
 def _extrapolated(slopes: list[float], noise: list[float], order: int) -> _Estimate:
@@ -247,7 +276,10 @@ def _holds_below(
     above, below = d(h), d(-h)
     if not (math.isfinite(above) and math.isfinite(below)):
         return False
-    allowed = SAFETY * noise(h) / h + window.slope.error + FINE * window.reach
+    # With a step that is not a power of 2 the argument itself is rounded.
+    steepest = max(abs(above), abs(below)) / h
+    rounding = noise(h) + 4 * EPS * steepest
+    allowed = SAFETY * rounding / h + window.slope.error + FINE * window.reach
     bent = abs((d(last) - d(-last)) / (2 * last) - window.slope.value)
     moved = abs((above - below) / (2 * h) - window.slope.value)
     return moved <= allowed + bent and abs(above + below) / h <= allowed + window.gap
@@ -262,35 +294,45 @@ def _from_afar(
     d: Callable[[float], float],
     noise: Callable[[float], float],
     scale: float,
-    farthest: float,
+    steps: list[float],
     best: _Window,
 ) -> _Window:
     """A window at larger steps, where the noise is smaller, if one is better."""
-    for step in _far(farthest):
+    for step in steps:
         window = _window(d, noise, step, scale)
         if window is None or not window.is_smooth:
-            break
+            continue
         apart = abs(window.slope.value - best.slope.value)
         if window.slope.error < best.slope.error and apart <= SAFETY * best.slope.error:
             best = window
     return best
 
 
-def _kink(kinks: list[_Window], steepness: list[float]) -> Slope:
+def _error(window: _Window) -> float:
+    return window.slope.error
+
+
+def _same_kink(windows: list[_Window]) -> bool:
+    """Whether two windows see a jump of the same size."""
+    if len(windows) < 2:
+        return False
+    a, b = (window.jump for window in windows)
+    return abs(a - b) <= SAME_KINK * abs(b)
+
+
+def _kink(kinks: list[_Window], windows: list[_Window]) -> Slope:
     """The two slopes where no window was smooth, or why there are none."""
 
     def error(window: _Window) -> float:
         return max(window.left.error, window.right.error)
 
     best = min(kinks, key=error, default=None)
-    if best is not None:
-        same = [w for w in kinks if abs(w.jump - best.jump) <= SAME_KINK * abs(best.jump)]
-        if len(same) > 1:
-            left, right = best.left.value, best.right.value
-            return Slope((left + right) / 2, error(best), left, right, best.reach)
-    if not steepness:
+    if best is not None and sum(_same_kink([window, best]) for window in kinks) > 1:
+        left, right = best.left.value, best.right.value
+        return Slope((left + right) / 2, error(best), left, right, best.reach)
+    if not windows:
         reason = "the function is not finite beside this point"
-    elif steepness[-1] > 2 * steepness[0]:
+    elif windows[-1].steepest > 2 * windows[0].steepest:
         reason = "the function jumps here, or its slope grows without bound"
     else:
         reason = "its slopes change with every step size"

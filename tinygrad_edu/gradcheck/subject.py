@@ -70,6 +70,9 @@ class Subject:
         argnums: the positions of the arguments to differentiate by; `None` for all that hold
             floating-point numbers.
         rng: for the weights of the outputs.
+
+    Attributes:
+        reuses: whether a claimed gradient has been overwritten by a later one.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Subject:
         self.y_dtype: np.dtype[Any] = np.dtype(float)
         self.weights = np.empty(0)
         self._as_tensors = False
+        self.reuses = False
         self._args = tuple(tree_map(_copied, arg, "") for arg in args)
         self._kept: list[tuple[str, np.ndarray, np.ndarray]] = []
         names = argument_names(f)
@@ -247,7 +251,7 @@ class Subject:
         """
         try:
             leaves = self.call(self.x)
-        except Exception:
+        except (AttributeError, TypeError):
             self._as_tensors = True
             with contextlib.suppress(Exception):
                 leaves = self.call(self.x)
@@ -362,6 +366,8 @@ def _same(a: Any, b: Any) -> bool:
     second: list[Any] = []
     for tree, leaves in ((a, first), (b, second)):
         tree_map(lambda leaf, _, leaves=leaves: leaves.append(leaf), tree, "")  # type: ignore[misc]
+    if len(first) != len(second):
+        return False
     pairs = zip(first, second, strict=True)
     return all(p.tobytes() == q.tobytes() for p, q in pairs if isinstance(p, np.ndarray))
 
@@ -411,6 +417,8 @@ def claimed_by_user(
 ) -> Claim:
     """The gradient that the user's own function returns; for Jacobians, contracted."""
 
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+
     def claim(x: np.ndarray, own_dtype: bool = False) -> list[Any]:
         with subject.handed_over(x, own_dtype, needs_grad=True) as (args, _):
             # Backward code may rely on what the forward code has left behind.
@@ -419,9 +427,13 @@ def claimed_by_user(
                 subject.f(*args)
             if vjp is not None:
                 gs = [w.astype(args_dtype(own_dtype, x)) for w in subject.weights_by_leaf()]
-                return _by_input(subject, vjp(gs[0] if len(gs) == 1 else tuple(gs), *args))
-            assert gradient is not None
-            parts = _by_input(subject, gradient(*args))
+                parts = _by_input(subject, vjp(gs[0] if len(gs) == 1 else tuple(gs), *args))
+            elif gradient is not None:
+                parts = _by_input(subject, gradient(*args))
+        subject.reuses |= any(a.tobytes() != kept.tobytes() for a, kept in held)
+        held[:] = [(a, a.copy()) for a in map(plain, parts) if isinstance(a, np.ndarray)]
+        if vjp is not None:
+            return parts
         pairs = zip(subject.inputs, parts, strict=True)
         return [_contracted(subject, i, part) for i, part in pairs]
 
