@@ -338,11 +338,8 @@ class Comparison:
             return Finding(entries, v, given, slope, tolerance, Verdict.KINK, valid)
         if abs(given - slope.value) > tolerance:
             return Finding(entries, v, given, slope, tolerance, Verdict.WRONG)
-        size = max(abs(given), abs(slope.value))
-        fine = SAFETY * slope.error <= self.resolution * slope.reach
-        # Small beside the other entries, and lost in their noise: it may still be looked at alone.
-        lost = self._is_complex and SAFETY * slope.error > SMALL * size
-        if size <= TINY or (fine and not lost):
+        nothing = max(abs(given), abs(slope.value)) <= TINY
+        if nothing or SAFETY * slope.error <= self.resolution * slope.reach:
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return self._unresolved(entries, v, given, slope, tolerance)
 

@@ -180,7 +180,7 @@ def slope_at_0(
         # No window was good: they are no better than they agree.
         apart = [abs(w.slope.value - best.slope.value) for w in smooth if _error(w) < best.reach]
         error = max([error, *apart])
-        if max(apart, default=0.0) > 0.1 * best.reach:
+        if max(apart, default=0.0) > 0.1 * best.reach or not _holds_below(d, noise, best):
             return _kink([], windows)
     value = best.slope.value
     return Slope(value, error, value, value, best.reach)
