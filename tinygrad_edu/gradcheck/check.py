@@ -218,7 +218,9 @@ class _Run:
                 break
             finally:
                 self.report.evaluations += subject.evaluations
+        before = first.evaluations
         tape = tape_of(first) if by_engine and blame else None
+        self.report.evaluations += first.evaluations - before
         if tape is not None:
             budget = self.max_evaluations * (1 if self.report else 10)
             with _Progress(len(tape), "rule", self.progress) as bar:
