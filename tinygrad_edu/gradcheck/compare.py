@@ -39,12 +39,11 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-# An OK says that an error of a millionth would have been seen.
-RESOLUTION = 1e-6
-# The derivative of a vector of less than so many parts of the others counts as small as zero.
+# An OK says that an error of a millionth would have been seen; or, if the function itself is
+# computed to few digits, one of a hundredth at worst.
+RESOLUTION, COARSEST = 1e-6, 1e-2
+# An entry that is so small beside the others need not be known to as many digits of its own.
 SMALL = 1e-3
-# ... or, if the function itself is computed to fewer digits, an error of so much.
-COARSEST = 1e-2
 EPS = float(np.finfo(float).eps)
 # Values below this count as zero: squares of smaller ones would underflow.
 TINY = 1e-100
@@ -61,8 +60,8 @@ class Finding:
     """What was found along one direction; slopes per unit of the direction.
 
     Attributes:
-        entries: the entries of the flat vector that were changed, and by how much for each step.
-        v: how much they are changed.
+        entries: the entries of the flat vector that were changed.
+        v: by how much each of them was, for one unit of the direction.
         given: the slope that the claimed gradient predicts.
         slope: the slope that was measured.
         tolerance: how far the two may be apart.
@@ -92,6 +91,85 @@ class Finding:
         if math.isnan(self.slope.value):
             return 0.0
         return abs(self.given - self.slope.value) / max(self.tolerance, 1e-300)
+
+
+class _Line:
+    """The contracted outputs of a subject along one direction, less those at 0.
+
+    Attributes:
+        known: the values that have been computed, by the step.
+        moves: how far the outputs moved each by itself, by the step; their sum may stand still.
+        changed: which outputs have moved at any step.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        y: np.ndarray,
+        noise_of_outputs: np.ndarray,
+        entries: np.ndarray,
+        v: np.ndarray,
+    ):
+        self.subject = subject
+        self.y = y
+        self.noise_of_outputs = noise_of_outputs
+        self.v = np.zeros_like(subject.x)
+        self.v[entries] = v
+        self.known: dict[float, float] = {}
+        self.moves: dict[float, float] = {}
+        self.changed = np.zeros(len(y), bool)
+
+    def difference(self, t: float) -> np.ndarray:
+        """The weighted outputs at `t` less those at 0."""
+        return self.subject.weights * (self.subject.outputs(self.subject.x + t * self.v) - self.y)
+
+    def d(self, t: float) -> float:
+        """Their sum."""
+        if t not in self.known:
+            difference = self.difference(t)
+            np.logical_or(self.changed, difference != 0, out=self.changed)
+            self.known[t] = float(difference.sum())
+            self.moves[t] = float(np.linalg.norm(difference))
+        return self.known[t]
+
+    def noise(self, t: float) -> float:
+        """The size of the rounding errors in d(t) and d(-t)."""
+        moved = self.changed if self.changed.any() else slice(None)
+        here = float(np.linalg.norm((self.subject.weights * self.noise_of_outputs)[moved]))
+        # Where nothing moves, what the outputs are made of may still be as large as afar.
+        move = max(self.moves[t], self.moves[-t]) or max(self.moves.values())
+        return here + 2 * EPS * (move if math.isfinite(move) else 0.0)
+
+    def speed(self) -> float:
+        """How fast the outputs move at most, in large steps: in small ones it may be noise."""
+        moves = ((t, move) for t, move in self.moves.items() if abs(t) >= 2.0**-6)
+        return max((move / abs(t) for t, move in moves if math.isfinite(move)), default=0.0)
+
+    def still(self) -> Slope | None:
+        """The slope 0, roughly, if all that the function does is to be rounded."""
+        if not {FIRST, -FIRST} <= self.known.keys():
+            return None
+        above, below, noise = self.known[FIRST], self.known[-FIRST], self.noise(FIRST)
+        if not max(abs(above), abs(below)) <= 4 * noise:
+            return None
+        value = (above - below) / (2 * FIRST)
+        return Slope(value, 2 * noise / FIRST, value, value, 0.0)
+
+    def by_output(self, slope: Slope) -> Slope:
+        """The slopes at a kink between which the right values lie, if there are several outputs.
+
+        Each output may have a kink of its own, at which any slope between its two is right. With
+        weights of both signs their sum lies in an interval that is wider than the two sums.
+        """
+        if len(self.y) == 1:
+            return slope
+        jump = abs(slope.right - slope.left)
+        steps = (t for t in self.known if t > 0 and -t in self.known)
+        h = min((t for t in steps if self.noise(t) <= 1e-6 * jump * t), default=2.0**-20)
+        left, right = -self.difference(-h) / h, self.difference(h) / h
+        low, high = np.minimum(left, right).sum(), np.maximum(left, right).sum()
+        ends = sorted((slope.left, slope.right))
+        return replace(slope, left=min(ends[0], float(low)), right=max(ends[1], float(high)))
 
 
 class Comparison:
@@ -251,77 +329,29 @@ class Comparison:
 
         `usual` is how large the slopes of other entries are, beside which small ones are zero.
         """
-        subject, w = self.subject, self.subject.weights
-        changed = np.zeros(len(w), bool)
-        known: dict[float, float] = {}
-        # How far the outputs move by themselves; their sum may stand still.
-        moves: dict[float, float] = {}
-        step = np.zeros_like(subject.x)
-
-        def d(t: float) -> float:
-            if t not in known:
-                step[entries] = t * v
-                difference = subject.outputs(subject.x + step) - self.y
-                np.logical_or(changed, difference != 0, out=changed)
-                known[t] = float(w @ difference)
-                moves[t] = float(np.linalg.norm(w * difference))
-            return known[t]
-
-        def noise(t: float) -> float:
-            moved = changed if changed.any() else slice(None)
-            here = float(np.linalg.norm((w * self.noise)[moved]))
-            # Where nothing moves, what the outputs are made of may still be as large as afar.
-            move = max(moves[t], moves[-t]) or max(moves.values())
-            return here + 2 * EPS * (move if math.isfinite(move) else 0.0)
-
         parts = v * self.given[entries]
         given = float(parts.sum())
         size = float(np.linalg.norm(parts)) if math.isfinite(given) else 0.0
         scale = max(SMALL * usual, size)
+        line = _Line(self.subject, self.y, self.noise, entries, v)
         farthest = float(np.max(np.maximum(self.typical[entries], 1.0) / np.abs(v))) / 8
         farthest = max(farthest, 2.0**7)
         if farthest > 2.0**10:
-            d(farthest)  # tells which outputs move, even if small steps are rounded off
-        slope = slope_at_0(d, noise, scale, farthest)
-        if slope.reason and FIRST in known and -FIRST in known:
-            above, below = known[FIRST], known[-FIRST]
-            if max(abs(above), abs(below)) <= 4 * noise(FIRST):
-                # What looks like a jump is rounding: nothing moves visibly.
-                value, error = (above - below) / (2 * FIRST), 2 * noise(FIRST) / FIRST
-                slope = Slope(value, error, value, value, slope.reach)
-        fastest = max(
-            # In small steps what moves may be noise.
-            (m / abs(t) for t, m in moves.items() if math.isfinite(m) and abs(t) >= 2.0**-6),
-            default=0.0,
-        )
-        slope = replace(slope, reach=max(slope.reach, SMALL * fastest))
-        self.responds |= [bool(changed.any()) and _touches(i, entries) for i in subject.inputs]
-        if slope.is_kink and len(w) > 1:
-            jump = abs(slope.right - slope.left)
-            clear = (abs(t) for t in moves if -t in moves and noise(t) <= 1e-6 * jump * abs(t))
-            slope = self._by_output(slope, entries, v, min(clear, default=2.0**-20))
+            line.d(farthest)  # tells which outputs move, even if small steps are rounded off
+        slope = slope_at_0(line.d, line.noise, scale, farthest)
+        if slope.reason:
+            slope = line.still() or slope
+        slope = replace(slope, reach=max(slope.reach, SMALL * line.speed()))
+        if slope.is_kink:
+            slope = line.by_output(slope)
+        self.responds |= [line.changed.any() and _touches(i, entries) for i in self.subject.inputs]
         own = float(np.linalg.norm(v * self.given_noise[entries]))
         own = min(8 * own, 1e-2 * max(scale, abs(slope.value)))
         tolerance = SAFETY * slope.error + own + 64 * EPS * max(usual, size) + TINY
-        if given == 0.0 and slope.value == 0.0 and known[min(known, key=abs)] == 0.0:
+        if given == 0.0 and slope.value == 0.0 and line.known[min(line.known, key=abs)] == 0.0:
             # Nothing moves, and nothing is claimed to.
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return self._judged(entries, v, given, slope, tolerance)
-
-    def _by_output(self, slope: Slope, entries: np.ndarray, v: np.ndarray, h: float) -> Slope:
-        """The slopes at a kink between which the right values lie, if there are several outputs.
-
-        Each output may have a kink of its own, at which any slope between its two is right. With
-        weights of both signs their sum lies in an interval that is wider than the two sums.
-        """
-        step = np.zeros_like(self.subject.x)
-        step[entries] = h * v
-        x, w = self.subject.x, self.subject.weights
-        right = w * (self.subject.outputs(x + step) - self.y) / h
-        left = w * (self.y - self.subject.outputs(x - step)) / h
-        low, high = np.minimum(left, right).sum(), np.maximum(left, right).sum()
-        ends = sorted((slope.left, slope.right))
-        return replace(slope, left=min(ends[0], low), right=max(ends[1], high))
 
     def _judged(
         self, entries: np.ndarray, v: np.ndarray, given: float, slope: Slope, tolerance: float
