@@ -81,6 +81,7 @@ class _Window:
         left, right: the estimates of the one-sided slopes.
         gap: the difference of the two sides at the last step.
         steepest: the larger of the two there.
+        rounding: the rounding error of each of them.
         moves_both_ways: whether neither of them is 0 at the first step.
         is_smooth: whether the two sides agree.
         reach: how large a slope matters here: errors are to be small in comparison.
@@ -92,6 +93,7 @@ class _Window:
     right: _Estimate
     gap: float
     steepest: float
+    rounding: float
     moves_both_ways: bool
     is_smooth: bool
     reach: float
@@ -170,8 +172,7 @@ def slope_at_0(
         # It moves, if not at such small steps: what was taken for constant is rounded off.
         best = _window(d, noise, FIRST, scale) or best
     if best.slope.error > FINE * best.reach:
-        grows = windows[-1].steepest > 8 * windows[0].steepest
-        if SAFETY * best.slope.error > abs(best.slope.value) and grows:
+        if SAFETY * best.slope.error > abs(best.slope.value) and _grows(windows):
             return _kink([], windows)
         nearer = [kink.step / 4**k for kink in kinks[-1:] for k in (1, 3, 5)]
         best = _from_afar(d, noise, scale, [*nearer, *_far(farthest)], best)
@@ -241,7 +242,9 @@ def _estimated(
     smooth = tiny or (shrinks and jump <= 4 * jump_error)
     steepest = max(abs(left[-1]), abs(right[-1]))
     both_ways = min(abs(left[0]), abs(right[0])) > 8 * rounding[0]
-    return _Window(h, slope, from_left, from_right, gaps[1], steepest, both_ways, smooth, reach)
+    return _Window(
+        h, slope, from_left, from_right, gaps[1], steepest, rounding[-1], both_ways, smooth, reach
+    )
 
 
 def _extrapolated(slopes: list[float], noise: list[float], order: int) -> _Estimate:
@@ -312,6 +315,12 @@ def _error(window: _Window) -> float:
     return window.slope.error
 
 
+def _grows(windows: list[_Window]) -> bool:
+    """Whether the slopes become steeper with smaller steps, and not by rounding alone."""
+    clear = [w.steepest for w in windows if w.steepest > SAFETY * w.rounding]
+    return len(clear) > 1 and clear[-1] > 4 * clear[0]
+
+
 def _same_kink(windows: list[_Window]) -> bool:
     """Whether two windows see a jump of the same size."""
     if len(windows) < 2:
@@ -332,7 +341,7 @@ def _kink(kinks: list[_Window], windows: list[_Window]) -> Slope:
         return Slope((left + right) / 2, error(best), left, right, best.reach)
     if not windows:
         reason = "the function is not finite beside this point"
-    elif windows[-1].steepest > 2 * windows[0].steepest:
+    elif _grows(windows):
         reason = "the function jumps here, or its slope grows without bound"
     else:
         reason = "its slopes change with every step size"
