@@ -152,9 +152,11 @@ def slope_at_0(
         else:
             error, rounding = window.slope.error, window.slope.noise
             # Smaller steps have more noise: once that is most of the error, they give no more.
-            done = error <= GOAL * window.reach or error < 2 * rounding
+            done = error <= GOAL * window.reach or error < 4 * rounding
             if done and len(refuted) < 3 and _holds_below(d, noise, window):
-                best, is_sure = window, True
+                is_sure = True
+                agrees = best is not None and _apart(best, window) <= SAFETY * error
+                best = min(best, window, key=_error) if best and agrees else window
                 break
             if done:
                 refuted.append(window)
@@ -179,7 +181,7 @@ def slope_at_0(
     error = best.slope.error
     if not is_sure:
         # No window was good: they are no better than they agree.
-        apart = [abs(w.slope.value - best.slope.value) for w in smooth if _error(w) < best.reach]
+        apart = [_apart(window, best) for window in smooth if _error(window) < best.reach]
         error = max([error, *apart])
         if max(apart, default=0.0) > 0.1 * best.reach or not _holds_below(d, noise, best):
             return _kink([], windows)
@@ -305,14 +307,18 @@ def _from_afar(
         window = _window(d, noise, step, scale)
         if window is None or not window.is_smooth:
             continue
-        apart = abs(window.slope.value - best.slope.value)
-        if window.slope.error < best.slope.error and apart <= SAFETY * best.slope.error:
+        better = window.slope.error < best.slope.error
+        if better and _apart(window, best) <= SAFETY * best.slope.error:
             best = window
     return best
 
 
 def _error(window: _Window) -> float:
     return window.slope.error
+
+
+def _apart(a: _Window, b: _Window) -> float:
+    return abs(a.slope.value - b.slope.value)
 
 
 def _grows(windows: list[_Window]) -> bool:
