@@ -50,10 +50,15 @@ def backward(W1, b1, W2, b2):
     return dW1, db1, dW2, db2
 
 
-rng = np.random.default_rng(0)
-parameters = rng.normal(size=(2, 5)), rng.normal(size=5), rng.normal(size=(5, 3)), np.zeros(3)
-
-report = tg.check_grad(loss, *parameters, gradient=backward)
-print(report)
-if len(sys.argv) > 1:
-    report.plot("W1").savefig(sys.argv[1], dpi=110)
+if __name__ == "__main__":
+    rng = np.random.default_rng(0)
+    parameters = (
+        rng.normal(size=(2, 5)),
+        rng.normal(size=5),
+        rng.normal(size=(5, 3)),
+        np.zeros(3),
+    )
+    report = tg.check_grad(loss, *parameters, gradient=backward)
+    print(report)
+    if len(sys.argv) > 1:
+        report.plot("W1").savefig(sys.argv[1], dpi=110)

@@ -97,8 +97,8 @@ MUTANTS = {
         text("self.verdicts[k] = finding.verdict", "self.verdicts[k] = Verdict.OK"),
         text("if not math.isfinite(given):", "if False:"),
         text("if slope.reason:\n            verdict", "if False:\n            verdict"),
-        text("SAFETY * slope.error <= self.resolution * slope.reach:", "True:"),
-        text("SAFETY * slope.error <= self.resolution * slope.reach:", "False:"),
+        text("if nothing or resolved <= (", "if True or ("),
+        text("if nothing or resolved <= (", "if nothing and ("),
         text("own = min(8 * own, ", "own = max(8 * own, "),
         text("tolerance = SAFETY * slope.error + own", "tolerance = own"),
         body("_noise", "return np.zeros_like(self.y)"),
@@ -118,8 +118,8 @@ MUTANTS = {
     ],
     "subject.py": [
         text(
-            "self.weights = sizes * self.rng.choice",
-            "self.weights = np.ones(y.size) + 0 * self.rng.choice",
+            "if y.size == 1:\n            self.weights = np.ones(1)",
+            "self.weights = np.ones(y.size)",
         ),
     ],
     "report.py": [

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.gradcheck.report import Blame, GradientReport, WrongEntry
+from tinygrad_edu.gradcheck.subject import Subject, claimed_by_engine
 from tinygrad_edu.tape import Entry, Tape
 
 __all__ = ["code_at", "wrong_rules"]
@@ -81,7 +82,9 @@ def _checked(
     try:
         report = check(operation, values[position], max_evaluations=EVALUATIONS, **options)
     except Exception as error:
-        # A rule is any code, and may fail in any way.
+        # A rule is any code, and may fail in any way; so may the operation, at other values.
+        if order == 1 and _works(operation, values[position], rng):
+            return None, 1
         message = f"{type(error).__name__}: {error}"
         return Blame(number, entry.primitive.name, position, *place, message), 1
     if not report.wrong and not any(i.mistake for i in report.inputs):
@@ -90,6 +93,17 @@ def _checked(
         Blame(number, entry.primitive.name, position, *place, _message(report), report),
         report.evaluations,
     )
+
+
+def _works(operation: Callable[..., Any], value: Any, rng: np.random.Generator) -> bool:
+    """Whether the rule of an operation can be computed at the values that it saw."""
+    try:
+        subject = Subject(operation, (value,), None, rng)
+        subject.first_call()
+        claimed_by_engine(subject)(subject.x, False)
+    except Exception:
+        return False
+    return True
 
 
 def _message(report: GradientReport) -> str:
@@ -105,7 +119,7 @@ def _message(report: GradientReport) -> str:
     which = "" if of.order == 1 else f", in the derivative of order {of.order}"
     text = (
         f"{int(of.is_wrong().sum())} of {of.verdicts.size} entries{which}; for one, the gradient "
-        f"by x{index} is {entry.given:.6g} and should be {entry.measured:.6g}"
+        f"by x{index} is {entry.given:.9g} and should be {entry.measured:.9g}"
     )
     return f"{text}; {of.diagnosis}" if of.diagnosis else text
 

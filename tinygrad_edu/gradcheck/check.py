@@ -32,7 +32,7 @@ from tinygrad_edu.gradcheck.subject import (
     tape_of,
 )
 from tinygrad_edu.tape import Entry
-from tinygrad_edu.tensor import plain
+from tinygrad_edu.tensor import plain, recording
 from tinygrad_edu.transforms import grad
 
 __all__ = ["assert_grad", "check_grad"]
@@ -99,7 +99,7 @@ def check_grad(
     report = GradientReport(getattr(f, "__name__", None) or type(f).__name__)
     if gradient is True:
         pair = f
-        f = functools.wraps(pair)(lambda *a: _part(pair(*a), 0))
+        f = functools.wraps(pair)(recording(True)(lambda *a: _part(pair(*a), 0)))
         gradient = lambda *a: _part(pair(*a), 1)  # noqa: E731
     run = _Run(report, np.random.default_rng(rng), max_evaluations, progress)
     try:
@@ -226,6 +226,10 @@ class _Run:
             with _Progress(len(tape), "rule", self.progress) as bar:
                 found, checked = wrong_rules(tape, check_grad, order, self.rng, budget, bar.advance)
             self.report.blame += found
+            if found:
+                # That explains it better than a guess from the values.
+                for entry in self.report.inputs:
+                    entry.diagnosis = ""
             self.report.rules_checked = checked
 
     def _order(self, subject: Subject, claim: Claim, order: int, by_engine: bool) -> None:
@@ -255,10 +259,10 @@ class _Run:
                     f"max_evaluations ended the search for the entries at fault"
                 )
         _last_look(report, comparison, order)
-        if not by_engine:
-            _check_stale(comparison, claim, inputs)
-        _compare_dtypes(report, subject, claim, given, inputs)
         _explain(report, comparison, inputs, by_engine)
+        if not by_engine and not report.diagnosis:
+            _check_stale(comparison, claim, inputs)
+        _compare_dtypes(report, comparison, claim, inputs)
         _describe(report, comparison)
 
 
@@ -305,6 +309,14 @@ def _explain(
                 unexplained.append(i)
     if unexplained and not by_engine:
         report.diagnosis += explain_by_tape(comparison, unexplained, _place)
+    if unexplained and not report.diagnosis and not any(i.diagnosis for i in inputs):
+        right = [i.label for i in inputs if not i.is_bad().any() and not i.mistake]
+        wrong = [i.label for i in inputs if i.is_wrong().any() or i.mistake]
+        if right and not by_engine:
+            report.diagnosis.append(
+                f"none of the usual mistakes fits. Right: {', '.join(right)}; wrong: "
+                f"{', '.join(wrong)}: look at what lies between them"
+            )
 
 
 def _place(entry: Entry) -> str:
@@ -359,16 +371,21 @@ def _last_look(report: GradientReport, comparison: Comparison, order: int) -> No
             "the function is not deterministic: after the check it returned other values for the "
             "same inputs than before. Something that it reads has changed"
         )
-    if not comparison.responds.any() and order == 1:
+    if not comparison.tried.any():
+        report.problems.append(
+            f"max_evaluations={comparison.max_evaluations} was used up before anything was measured"
+        )
+    elif not comparison.responds.any() and order == 1:
         report.problems.append(
             "constant output: no output changed with any of the inputs, so there is nothing to "
             "compare. Try other inputs, or look for the place where they are lost"
         )
     elif order == 1:
-        for i, responds in zip(subject.inputs, comparison.responds, strict=True):
+        silent = comparison.tried & ~comparison.responds
+        for i, is_silent in zip(subject.inputs, silent, strict=True):
             if i.span.stop == i.span.start:
                 report.notes.append(f"{i.name} has zero elements")
-            elif not responds:
+            elif is_silent:
                 report.notes.append(f"the outputs do not depend on {i.name} here")
 
 
@@ -389,13 +406,24 @@ def _first_claim(
             "the gradient is not deterministic: for the same inputs it returned other values "
             "when it was called again"
         )
-    claim(subject.x * (1 + 2.0**-10) + 2.0**-10, False)
+    _claim_elsewhere(subject, claim, subject.x * (1 + 2.0**-10) + 2.0**-10)
     if subject.reuses:
         report.problems.append(
             "the gradient returns the same buffer twice: a result changes when it is called "
             "again. Return a copy, or a new array"
         )
     return given, mistakes, {i.name: part for i, part in zip(subject.inputs, kept, strict=True)}
+
+
+def _claim_elsewhere(subject: Subject, claim: Claim, x: np.ndarray) -> np.ndarray:
+    """The claimed gradient at another point; NaN if that is out of its domain."""
+    try:
+        return _flat(subject, claim(x, False), [""] * len(subject.inputs))
+    except CannotCheck:
+        raise
+    except Exception:
+        # It has worked at the given point.
+        return np.full(len(subject.x), np.nan)
 
 
 def _mistake(i: Input, part: np.ndarray | None) -> str:
@@ -423,10 +451,17 @@ def _claim_noise(
     subject: Subject, claim: Claim, given: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """How much the gradient changes when the inputs change in their last digits."""
-    noise = 4 * EPS * np.abs(np.nan_to_num(given, posinf=0, neginf=0))
+    known = np.nan_to_num(given, posinf=0, neginf=0)
+    noise = 4 * EPS * np.abs(known)
+    for i in subject.inputs:
+        a = known[i.span]
+        # Code that works in float32 inside rounds to it whatever it is given.
+        if i.dtype.itemsize < 8 and np.array_equal(a, a.astype(np.float32)):
+            size = np.abs(a) + np.sqrt(np.mean(a**2)) if a.size else a
+            noise[i.span] = 8 * float(np.finfo(np.float32).eps) * size
     for _ in range(3):
         x = subject.x * (1 + 2 * EPS * rng.choice([-1.0, 1.0], len(subject.x)))
-        near = _flat(subject, claim(x, False), [""] * len(subject.inputs))
+        near = _claim_elsewhere(subject, claim, x)
         noise = np.fmax(noise, np.abs(near - given))
     return noise
 
@@ -437,11 +472,12 @@ def _check_stale(comparison: Comparison, claim: Claim, inputs: list[InputReport]
     elsewhere = subject.x + comparison.typical * rng.uniform(0.05, 0.1, len(subject.x))
     if not np.isfinite(subject.outputs(elsewhere)).all():
         return
-    there = _flat(subject, claim(elsewhere, False), [""] * len(subject.inputs))
+    there = _claim_elsewhere(subject, claim, elsewhere)
     same = [
         (i, entry)
         for i, entry in zip(subject.inputs, inputs, strict=True)
         if there[i.span].tobytes() == comparison.given[i.span].tobytes()
+        and not entry.diagnosis
         and np.any(np.nan_to_num(there[i.span]))
     ]
     if not same:
@@ -469,13 +505,10 @@ def _is_stale(comparison: Comparison, moved: Comparison, entries: np.ndarray) ->
 
 
 def _compare_dtypes(
-    report: GradientReport,
-    subject: Subject,
-    claim: Claim,
-    given: np.ndarray,
-    reports: list[InputReport],
+    report: GradientReport, comparison: Comparison, claim: Claim, reports: list[InputReport]
 ) -> None:
     """Compares the gradient in the inputs' own dtypes with that in float64."""
+    subject, given = comparison.subject, comparison.given
     narrow = sorted({str(i.dtype) for i in subject.inputs if i.dtype != np.float64})
     if not narrow:
         return
@@ -486,13 +519,16 @@ def _compare_dtypes(
     spread = np.zeros_like(given)
     for _ in range(3):
         x = subject.x * (1 + eps * rng.choice([-1.0, 1.0], len(subject.x)))
-        spread = np.fmax(spread, np.abs(_flat(subject, claim(x, False), none) - given))
+        spread = np.fmax(spread, np.abs(_claim_elsewhere(subject, claim, x) - given))
     worst = 0.0
     for i, entry in zip(subject.inputs, reports, strict=True):
         a, b = own[i.span], given[i.span]
         finite = np.isfinite(b)
         size = np.sqrt(np.mean(b[finite] ** 2)) if finite.any() else 0.0
         allowed = SAFETY * spread[i.span] + 64 * eps * np.maximum(np.abs(b), size)
+        # What is computed from the outputs, as y * (1 - y), has their rounding errors.
+        step = np.maximum(np.abs(subject.x), comparison.typical)[i.span]
+        allowed += 64 * eps * comparison.size / step
         bad = finite & ~(np.abs(a - b) <= allowed)
         with np.errstate(all="ignore"):
             off = np.abs(a - b)[finite] / np.maximum(np.abs(b[finite]), size)
@@ -515,6 +551,12 @@ def _input_report(comparison: Comparison, i: Input, order: int) -> InputReport:
     def part(array: np.ndarray) -> np.ndarray:
         return array[i.span].reshape(i.shape).copy()
 
+    # Elementwise derivatives are shown as they were given, without the weights of the outputs.
+    w = np.ones(i.shape)
+    if i.name in comparison.subject.elementwise:
+        (w,) = comparison.subject.weights_by_leaf()
+    left, right = part(comparison.left) / w, part(comparison.right) / w
+
     reasons = {
         i.index(k): reason
         for k, reason in comparison.reasons.items()
@@ -525,11 +567,11 @@ def _input_report(comparison: Comparison, i: Input, order: int) -> InputReport:
         shape=i.shape,
         dtype=str(i.dtype),
         order=order,
-        given=part(comparison.given),
-        measured=part(comparison.measured),
-        error=part(comparison.error),
-        left=part(comparison.left),
-        right=part(comparison.right),
+        given=np.asarray(part(comparison.given) / w),
+        measured=np.asarray(part(comparison.measured) / w),
+        error=np.asarray(part(comparison.error) / np.abs(w)),
+        left=np.asarray(left),
+        right=np.asarray(right),
         verdicts=part(comparison.verdicts),
         valid=part(comparison.valid),
         reasons=reasons,
@@ -550,6 +592,7 @@ def _describe(report: GradientReport, comparison: Comparison) -> None:
                 f"the function itself is computed to about {comparison.resolution * 1e-4:.0e} of "
                 f"its size, and errors of the gradient are seen from {comparison.resolution:.0e} on"
             )
-    if subject.weights.size > 1 and alone and not any("weights" in n for n in report.notes):
+    weighted = subject.weights.size > 1 and not subject.elementwise
+    if weighted and alone and not any("weights" in n for n in report.notes):
         shapes = ", ".join(map(str, subject.shapes))
         report.notes.append(f"outputs of shape {shapes} are added up with random weights")

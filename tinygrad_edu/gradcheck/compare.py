@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.gradcheck.slope import FIRST, SAFETY, Slope, slope_at_0
+from tinygrad_edu.gradcheck.slope import FINE, FIRST, SAFETY, Slope, slope_at_0
 from tinygrad_edu.gradcheck.subject import Input, Subject
 
 __all__ = ["Comparison", "Finding", "Verdict"]
@@ -214,10 +214,11 @@ class Comparison:
         self.findings: list[Finding] = []
         self.wrong_mixtures: dict[str, Finding] = {}
         self.responds = np.zeros(len(subject.inputs), bool)
+        self.tried = np.zeros(len(subject.inputs), bool)
         self.typical, self.steps = self._scales()
         self.noise = self._noise()
         lost = np.linalg.norm(self.noise * subject.weights)
-        size = float(np.linalg.norm(y * subject.weights))
+        self.size = size = float(np.linalg.norm(y * subject.weights))
         # A function that is computed to a few digits cannot be differentiated to more.
         known = lost / size if size > TINY else 0.0
         self.resolution = max(RESOLUTION, min(1e4 * known, COARSEST))
@@ -250,9 +251,9 @@ class Comparison:
         """The rounding error in each output, from differences of high order.
 
         They take away whatever is smooth, the higher the more. Of a fine and a coarse spacing the
-        larger counts, since arithmetic in float32 looks constant in small steps; of the two sides
-        at the coarse one the smaller, since a kink on one of them is no noise. Source: J. J. Moré,
-        S. M. Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011).
+        larger counts, if in the fine one results repeat, as with arithmetic in float32; of the two
+        sides at the coarse one the smaller, since a kink on one of them is no noise. Source:
+        J. J. Moré, S. M. Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011).
         """
         if self.subject.y_dtype.itemsize < 8:
             floor = float(np.finfo(self.subject.y_dtype).eps) * np.abs(self.y)
@@ -261,6 +262,7 @@ class Comparison:
         # Steps of all bits: where arguments have few, so may results, and nothing is rounded.
         v = self.steps * self.rng.uniform(0.5, 1.0, len(self.steps))
         v *= self.rng.choice([-1.0, 1.0], len(v))
+        has_grain = np.zeros(len(self.y), bool)
         for spacing in (2.0**-33, 2.0**-20):
             sides = []
             for sign in (1, -1):
@@ -269,6 +271,8 @@ class Comparison:
                     for k in range(1, 8)
                 ]
                 differences = np.array([self.y, *rows])
+                if spacing < 2.0**-30:
+                    has_grain |= np.sum(np.diff(differences, axis=0) == 0, axis=0) >= 2
                 estimates = []
                 for order in range(1, 7):
                     differences = np.diff(differences, axis=0)
@@ -277,7 +281,9 @@ class Comparison:
                         estimates.append(np.sqrt(factor * np.mean(differences**2, axis=0)))
                 sides.append(np.min(estimates, axis=0))
             # Within the fine steps there is room for noise, and hardly for a kink.
-            noise = np.fmax(*sides) if spacing < 2.0**-30 else np.fmin(*sides)
+            noise = np.where(has_grain, np.fmin(*sides), 0)
+            if spacing < 2.0**-30:
+                noise = np.fmax(*sides)
             floor = np.fmax(floor, np.where(np.isfinite(noise), noise, 0))
         return floor
 
@@ -336,18 +342,21 @@ class Comparison:
         line = _Line(self.subject, self.y, self.noise, entries, v)
         farthest = float(np.max(np.maximum(self.typical[entries], 1.0) / np.abs(v))) / 8
         farthest = max(farthest, 2.0**7)
-        if farthest > 2.0**10:
-            line.d(farthest)  # tells which outputs move, even if small steps are rounded off
+        # They tell which outputs move, even if small steps are rounded off.
+        line.d(farthest), line.d(-farthest)
         slope = slope_at_0(line.d, line.noise, scale, farthest)
         if slope.reason:
             slope = line.still() or slope
         slope = replace(slope, reach=max(slope.reach, SMALL * line.speed()))
         if slope.is_kink:
             slope = line.by_output(slope)
+        self.tried |= [_touches(i, entries) for i in self.subject.inputs]
         self.responds |= [line.changed.any() and _touches(i, entries) for i in self.subject.inputs]
         own = float(np.linalg.norm(v * self.given_noise[entries]))
         own = min(8 * own, 1e-2 * max(scale, abs(slope.value)))
         tolerance = SAFETY * slope.error + own + 64 * EPS * max(usual, size) + TINY
+        # A second derivative that jumps nearby can hide so much from the estimates.
+        tolerance += FINE * min(abs(given), abs(slope.value)) if math.isfinite(given) else 0.0
         if given == 0.0 and slope.value == 0.0 and line.known[min(line.known, key=abs)] == 0.0:
             # Nothing moves, and nothing is claimed to.
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
@@ -368,8 +377,13 @@ class Comparison:
             return Finding(entries, v, given, slope, tolerance, Verdict.KINK, valid)
         if abs(given - slope.value) > tolerance:
             return Finding(entries, v, given, slope, tolerance, Verdict.WRONG)
-        nothing = max(abs(given), abs(slope.value)) <= TINY
-        if nothing or SAFETY * slope.error <= self.resolution * slope.reach:
+        # Less than the last digits of the outputs, even for a step of the usual size.
+        usual_step = float(np.max(self.typical[entries] / np.abs(v)))
+        nothing = max(abs(given), abs(slope.value)) * usual_step <= 64 * EPS * self.size + TINY
+        resolved = SAFETY * slope.error / self.resolution
+        # Small beside the others and known to few digits: a complex step may know more.
+        alone = max(abs(given), abs(slope.value))
+        if nothing or resolved <= (alone if self._is_complex else slope.reach):
             return Finding(entries, v, given, slope, tolerance, Verdict.OK)
         return self._unresolved(entries, v, given, slope, tolerance)
 
@@ -392,7 +406,7 @@ class Comparison:
             spans = [np.linalg.norm(self.subject.weights * (y - self.y)) for y in ends]
             span = float(np.nan_to_num(spans, nan=0.0, posinf=0.0).max())
             own = tolerance - SAFETY * slope.error + 64 * EPS * span
-            agrees = abs(value - given) <= self.resolution * abs(value) + own
+            agrees = abs(value - given) <= 1e-9 * abs(value) + own
             if agrees and abs(value - slope.value) <= SAFETY * slope.error:
                 exact = replace(slope, value=value, left=value, right=value)
                 exact = replace(exact, error=1e-12 * abs(value))
@@ -482,9 +496,10 @@ class Comparison:
         pending: list[tuple[Any, int, Finding]] = []
         for number in range(DIRECTIONS if entries.size else 0):
             if self._is_exhausted:
-                self.verdicts[entries] = Verdict.INCONCLUSIVE
+                unknown = entries[np.isnan(self.measured[entries])]
+                self.verdicts[unknown] = Verdict.INCONCLUSIVE
                 self.reasons[int(entries[0])] = "not reached; raise max_evaluations"
-                return
+                break
             finding = self.along(entries, self._mixture(entries, number % 2 == 1), 0.0)
             self.findings.append(finding)
             if not finding.is_fine:

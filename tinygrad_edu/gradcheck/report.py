@@ -134,7 +134,7 @@ class GradientError(AssertionError):
     """Raised by `assert_grad`; `report` has everything that was found."""
 
     def __init__(self, report: GradientReport):
-        super().__init__(f"\n{report}")
+        super().__init__(str(report))
         self.report = report
 
     def __reduce__(self) -> Any:

@@ -24,6 +24,10 @@ __all__ = ["CannotCheck", "Claim", "Input", "Subject", "claimed_by_engine", "cla
 OUT_OF_DOMAIN = (ArithmeticError, ValueError, np.linalg.LinAlgError, Warning)
 
 
+# Outputs below this would underflow in the arithmetic of slopes and errors.
+SMALLEST = 1e-90
+
+
 class CannotCheck(Exception):
     """There is nothing to compare; the message says why, and what to do."""
 
@@ -73,6 +77,7 @@ class Subject:
 
     Attributes:
         reuses: whether a claimed gradient has been overwritten by a later one.
+        elementwise: the inputs whose claimed gradient is an elementwise derivative.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Subject:
         self.weights = np.empty(0)
         self._as_tensors = False
         self.reuses = False
+        self.elementwise: set[str] = set()
         self._args = tuple(tree_map(_copied, arg, "") for arg in args)
         self._kept: list[tuple[str, np.ndarray, np.ndarray]] = []
         names = argument_names(f)
@@ -128,8 +134,11 @@ class Subject:
                     start = inputs[-1].span.stop if inputs else 0
                     shape = np.shape(plain(leaf))
                     span = slice(start, start + int(np.prod(shape)))
-                    named = leaf.name if isinstance(leaf, Tensor) else None
-                    inputs.append(Input(named or path, leaf, span))
+                    if isinstance(leaf, Tensor) and any(leaf is i.value for i in inputs):
+                        raise CannotCheck(f"{path} is the same Tensor as another argument")
+                    name = (leaf.name if isinstance(leaf, Tensor) else None) or path
+                    taken = sum(i.name.split(" #")[0] == name for i in inputs)
+                    inputs.append(Input(f"{name} #{taken + 1}" if taken else name, leaf, span))
 
             before = len(inputs)
             tree_map(note, args[i], names(i))
@@ -232,7 +241,10 @@ class Subject:
         """The outputs at `x`; NaN where the function cannot be computed."""
         try:
             y = self.flat(self.call(x))
-        except OUT_OF_DOMAIN:
+        except CannotCheck:
+            raise
+        except Exception:
+            # It has worked at the given point; here it is out of its domain.
             return np.full(len(self.weights), np.nan)
         if len(y) != len(self.weights):
             raise CannotCheck(
@@ -272,10 +284,19 @@ class Subject:
                 f"the function returned {which} in {int((~np.isfinite(y)).sum())} of {y.size} "
                 f"outputs at the given inputs: there is no gradient to check"
             )
+        if 0 < np.abs(y).max() < SMALLEST:
+            raise CannotCheck(
+                f"the outputs are as small as {np.abs(y).max():.1g}, where numbers run out: "
+                f"multiply the function, and its gradient, by a large number"
+            )
         # Weights of both signs and of different sizes: a sum of a softmax, say, hides every error.
         # Multiples of 1/1024, which float32 and float16 hold as they are.
         sizes = self.rng.integers(512, 2048, y.size) / 1024
         self.weights = sizes * self.rng.choice([-1.0, 1.0], y.size)
+        # Large outputs would drown the others.
+        size = np.abs(y).astype(float)
+        usual = np.quantile(size[size > 0], 0.2, method="lower") if size.any() else 1.0
+        self.weights *= 2.0 ** -np.floor(np.log2(np.maximum(size / usual, 1.0)))
         if y.size == 1:
             self.weights = np.ones(1)
         return leaves
@@ -445,13 +466,19 @@ def claimed_by_user(
 
 def _contracted(subject: Subject, i: Input, part: Any) -> Any:
     """A Jacobian or an elementwise derivative times the weights of the outputs."""
-    if subject.weights.size == 1 or len(subject.shapes) > 1 or part is None:
+    if subject.weights.size == 1 or part is None:
         return part
+    if len(subject.shapes) > 1:
+        raise CannotCheck(
+            f"the function returns {len(subject.shapes)} values, and a gradient is of one: return "
+            f"the loss alone, or pass vjp=lambda g, *args: ... with one g for each of them"
+        )
     (shape,), (w,) = subject.shapes, subject.weights_by_leaf()
     part = np.asarray(plain(part))
     if part.shape == shape + i.shape:
         return np.tensordot(w, part, axes=w.ndim)
     if part.shape == i.shape == shape:
+        subject.elementwise.add(i.name)
         return w * part
     raise CannotCheck(
         f"the function returns shape {shape}, so that its gradient by {i.name}, of shape "
@@ -471,6 +498,10 @@ def _by_input(subject: Subject, result: Any) -> list[Any]:
     names = argument_names(subject.f)
     positions = subject.positions
     called = [names(i) for i in positions]
+    if isinstance(result, tuple) and len(result) == len(subject.originals) > len(positions):
+        others = [part for k, part in enumerate(result) if k not in positions]
+        if all(part is None for part in others):
+            result = tuple(result[k] for k in positions)
     if isinstance(result, dict) and not isinstance(subject.originals[positions[0]], dict):
         missing = [name for name in called if name not in result]
         if missing:
