@@ -320,7 +320,6 @@ def test_of_many_inputs_the_worst_are_shown():
     [
         ("many inputs wrong", "tree['W0'] and 39 others: every value is 0.333333 times the right"),
         ("many shapes wrong", "tree['W0'] and 39 others: the gradient has shape (2,), the input"),
-        ("blame, order 2", "x and x, order 2: the sign is flipped"),
     ],
 )
 def test_what_is_said_of_several_inputs_is_said_once(kind, sentence):
@@ -425,7 +424,7 @@ def test_blame_says_what_the_rule_gives_and_what_it_should_give():
         r"by x\[(.*?)\] is (\S+) and should be ([^\s;]+)", blame.message
     ).groups()
     w = next(w for w in blame.report.wrong if str(list(w.index)) == f"[{index}]")
-    assert (given, right) == (f"{w.given:.6g}", f"{w.measured:.6g}")
+    assert (given, right) == (f"{w.given:.9g}", f"{w.measured:.9g}")
     assert float(given) == -float(right)
 
 

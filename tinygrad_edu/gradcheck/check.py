@@ -585,7 +585,7 @@ def _describe(report: GradientReport, comparison: Comparison) -> None:
     size = np.maximum(np.abs(comparison.measured), np.abs(comparison.given))
     usable = np.isfinite(comparison.error) & (size > TINY) & np.isfinite(size)
     if usable.any():
-        seen = SAFETY * comparison.error[usable] / size[usable]
+        seen = comparison.tolerance[usable] / size[usable]
         report.resolution = float(np.median(seen))
         if comparison.resolution > RESOLUTION and report.resolution > 1e-9:
             report.notes.append(

@@ -185,6 +185,7 @@ class Comparison:
 
     Attributes:
         measured, error, left, right: the slopes by entry; NaN where only mixtures were measured.
+        tolerance: how far the given gradient may be off, by entry.
         verdicts: the verdict by entry.
         findings: what was found along every direction, for the diagnosis.
         wrong_mixtures: by input, a mixture that is wrong and that the search did not resolve.
@@ -207,7 +208,7 @@ class Comparison:
         self.max_evaluations = max_evaluations
         n = len(given)
         self.measured, self.left, self.right = (np.full(n, np.nan) for _ in range(3))
-        self.error = np.full(n, np.inf)
+        self.error, self.tolerance = np.full(n, np.inf), np.full(n, np.inf)
         self.verdicts = np.full(n, Verdict.INCONCLUSIVE, dtype=object)
         self.reasons: dict[int, str] = {}
         self.valid = np.ones(n, bool)
@@ -465,7 +466,7 @@ class Comparison:
         self.measured[k], self.left[k], self.right[k] = (
             s / v for s in (slope.value, slope.left, slope.right)
         )
-        self.error[k] = slope.error / v
+        self.error[k], self.tolerance[k] = slope.error / v, finding.tolerance / v
         self.verdicts[k] = finding.verdict
         self.valid[k] = finding.valid
         if finding.reason:
