@@ -48,6 +48,7 @@ def test_value_is_numpys(case, data):
 
 
 @every_case
+@settings(max_examples=settings().max_examples // 2)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_first_derivative(case, data, seed):
     arrays, parameters = data.draw(case.arguments)
@@ -55,7 +56,7 @@ def test_first_derivative(case, data, seed):
 
 
 @every_case
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 5)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_second_derivative(case, data, seed):
     arrays, parameters = data.draw(case.arguments)
@@ -66,14 +67,15 @@ def test_second_derivative(case, data, seed):
 def test_every_case_has_examples_with_something_to_check(case):
     seen = []
 
-    @settings(max_examples=20, phases=[Phase.generate], database=None)
+    @settings(max_examples=10, phases=[Phase.generate], database=None)
     @given(data=st.data())
     def look(data):
         arrays, parameters = data.draw(case.arguments)
-        seen.append(bool(tg.check_grad(lambda *xs: case.call(*xs, **parameters), *arrays)))
+        f = lambda *xs: case.call(*xs, **parameters)  # noqa: E731
+        seen.append(bool(tg.check_grad(f, *arrays, blame=False)))
 
     look()
-    assert sum(seen) >= 5
+    assert sum(seen) >= 3
 
 
 @every_case

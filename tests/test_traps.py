@@ -304,6 +304,12 @@ def test_derivatives_at_kinks_are_the_declared_ones(f, point, slope):
     assert tg.grad(f)(point) == slope
 
 
+def test_powers_of_zero():
+    exponents = np.array([0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(tg.grad(lambda a: np.sum(a**exponents))(np.zeros(3)), [0, 1, 0])
+    np.testing.assert_array_equal(tg.grad(lambda b: np.sum(0.0**b))(exponents), [0, 0, 0])
+
+
 def test_equal_extremes_share_the_gradient():
     x = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
     np.testing.assert_array_equal(tg.grad(np.max)(x), [[0, 0.5, 0.5], [0, 0, 0]])
