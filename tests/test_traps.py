@@ -363,3 +363,35 @@ def test_no_grad_holds_in_its_own_thread_only():
     assert (x * x).requires_grad
     done.set()
     thread.join()
+
+
+def test_a_rule_may_return_numbers_and_lists():
+    @tg.primitive
+    def double(x):
+        return 2.0 * x
+
+    double.derivative(lambda g, y, x: 2.0 * float(g) if np.ndim(g) == 0 else [2.0 * v for v in g])
+    assert tg.grad(double)(3.0) == 2.0
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    double(x).backward(np.array([1.0, 10.0]))
+    np.testing.assert_array_equal(x.grad, [2.0, 20.0])
+
+
+@pytest.mark.parametrize(
+    ("core_axes", "rule", "hinted"),
+    [
+        (None, lambda g, y, x: g, True),
+        (None, lambda g, y, x: g[:1], False),
+        (0, lambda g, y, x: g[:1, :1, None], False),
+    ],
+)
+def test_only_a_rule_that_may_broadcast_is_told_how(core_axes, rule, hinted):
+    @tg.primitive
+    def added(x):
+        return x + np.zeros((2, 3))
+
+    added.derivative(rule, core_axes=core_axes)
+    x = tg.Tensor(np.ones(3), requires_grad=True)
+    with pytest.raises(ValueError, match="returned shape") as caught:
+        added(x).backward(np.ones((2, 3)))
+    assert ("pass core_axes=0" in str(caught.value)) == hinted
