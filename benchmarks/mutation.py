@@ -123,6 +123,9 @@ EXPLANATIONS = {
     ("linalg.py", "_matmul_da(g, y, a, b)", "_matmul_da(g, y, b, b)"): (
         "equal: of a only the number of axes is read, and for a matrix b both ways give the same"
     ),
+    ("neural.py", "x if x.ndim == 2", "x if False"): (
+        "equal: a matrix is reshaped to its own shape; without is faster"
+    ),
     ("neural.py", "W.T.copy()", "W.T"): "equal: a copy is laid out better for BLAS",
     ("neural.py", "x > 0 if at_zero == 0", "x > 0 if False"): (
         "equal: the Heaviside function that is 0 at 0 is x > 0, which is faster"

@@ -265,7 +265,7 @@ CASES = [
     case(tg.linear, layer()),
     case(tg.relu, one_apart()),
     case(tg.relu, one_apart(at_zero=lambda _: st.just(0.5)), name="relu at_zero"),
-    case(tg.leaky_relu, one_apart(slope=lambda _: st.sampled_from([0.01, 0.5, 1.5]))),
+    case(tg.leaky_relu, one_apart(slope=lambda _: st.sampled_from([0.01, 0.5, 1.5, -0.3]))),
     case(tg.leaky_relu, one_apart(), name="leaky_relu by default"),
     case(tg.sigmoid, one()),
     case(tg.tanh, one()),

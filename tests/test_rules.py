@@ -206,6 +206,18 @@ def test_a_new_rule_is_all_that_a_numpy_function_needs(sinh):
     np.testing.assert_array_equal(x.grad, np.cosh([0.5, 1.0]) * [1.0, 10.0])
 
 
+def test_a_rule_that_is_written_again_is_for_the_same_operation(sinh):
+    derivative(sinh, lambda g, y, x: g * 0)
+    primitive = PRIMITIVES[sinh]
+    derivative(sinh, lambda g, y, x: g * np.cosh(x))
+    assert PRIMITIVES[sinh] is primitive
+
+
+def test_lists_are_arrays_to_the_operations_of_our_own():
+    np.testing.assert_array_equal(tg.softmax([0.0, 0.0]), [0.5, 0.5])
+    np.testing.assert_array_equal(tg.sigmoid([0.0]), [0.5])
+
+
 def test_an_operation_of_ones_own_may_hold_any_code():
     @tg.primitive
     def collatz_length(x):
