@@ -8,9 +8,10 @@ import pkgutil
 
 import numpy as np
 import pytest
+from cases import assert_right
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from ops import CASES, assert_right
+from ops import CASES
 
 import tinygrad_edu as tg
 from tinygrad_edu import calculus

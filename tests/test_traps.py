@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from ops import assert_right
+from cases import assert_right
 
 import tinygrad_edu as tg
 

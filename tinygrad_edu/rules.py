@@ -56,6 +56,10 @@ class Primitive:
         core_axes: whether the function broadcasts its inputs, so that the walk has to sum over
             what was stretched: `None` if not, 0 for elementwise functions such as a * b, 2 for
             `matmul`, whose last two axes are matrices and whose other axes broadcast.
+        singular: whether there are inputs at which the derivative is infinite, undefined or too
+            large for a number, as that of sqrt at 0 and that of exp at 1000. If a gradient comes
+            out as NaN, the walk then looks whether it is 0 * inf where 0 is right.
+        view: whether the result may share the memory of the first input, as that of reshape.
     """
 
     def __init__(self, forward: Function, name: str):
@@ -65,6 +69,8 @@ class Primitive:
         self.rules: tuple[Function | None, ...] = ()
         self.every: Function | None = None
         self.core_axes: int | None = None
+        self.singular = False
+        self.view = False
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         for argument in keywords.values():
@@ -90,6 +96,8 @@ class Primitive:
         *rules: Function | None,
         every: Function | None = None,
         core_axes: int | None = None,
+        singular: bool = False,
+        view: bool = False,
     ) -> Primitive:
         """Sets the derivative rules and returns the primitive; see `derivative`."""
         for rule in (*rules, every):
@@ -99,6 +107,7 @@ class Primitive:
                     f"(g, y, *inputs) -> gradient of one input, got {rule!r}"
                 )
         self.rules, self.every, self.core_axes = rules, every, core_axes
+        self.singular, self.view = singular, view
         self.__dict__.pop("parameters", None)
         return self
 
@@ -172,11 +181,24 @@ def primitive(function: Function) -> Primitive:
     return Primitive(function, f"tg.{function.__name__}" if ours else function.__name__)
 
 
+def numpy_name(function: Function) -> str:
+    """The name under which people call a NumPy function, such as `np.linalg.inv`.
+
+    Example:
+        >>> numpy_name(np.exp), numpy_name(np.linalg.inv)
+        ('np.exp', 'np.linalg.inv')
+    """
+    module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
+    return f"{module}.{function.__name__}"
+
+
 def derivative(
     function: Function,
     *rules: Function | None,
     every: Function | None = None,
     core_axes: int | None = None,
+    singular: bool = False,
+    view: bool = False,
     forward: Function | None = None,
 ) -> None:
     """Writes a NumPy function and its derivative rules into the book.
@@ -185,14 +207,17 @@ def derivative(
         function: a NumPy function or ufunc.
         rules: one `(g, y, *inputs, **parameters) -> gradient` for each input, in order.
         every: instead of `rules`, one for all inputs, with the position before `g`.
-        core_axes: see `Primitive`; ufuncs broadcast over all axes unless this says otherwise.
+        core_axes, singular, view: see `Primitive`; ufuncs broadcast over all axes unless
+            `core_axes` says otherwise.
         forward: what computes the function on arrays, if something is better at it.
     """
     if isinstance(function, np.ufunc) and function.signature is None:
         core_axes = 0
     if function not in PRIMITIVES:
-        PRIMITIVES[function] = Primitive(forward or function, f"np.{function.__name__}")
-    PRIMITIVES[function].derivative(*rules, every=every, core_axes=core_axes)
+        PRIMITIVES[function] = Primitive(forward or function, numpy_name(function))
+    PRIMITIVES[function].derivative(
+        *rules, every=every, core_axes=core_axes, singular=singular, view=view
+    )
 
 
 def composition(function: Function) -> Callable[[Function], Function]:

@@ -21,7 +21,7 @@ import numpy as np
 import tinygrad_edu.calculus  # noqa: F401  (fills the rule book)
 from tinygrad_edu.calculus.indexing import getitem
 from tinygrad_edu.calculus.shapes import astype
-from tinygrad_edu.rules import COMPOSITIONS, CONSTANTS, PRIMITIVES, Primitive
+from tinygrad_edu.rules import COMPOSITIONS, CONSTANTS, PRIMITIVES, Primitive, numpy_name
 from tinygrad_edu.tape import Entry, reachable, walk_back
 
 __all__ = ["Tensor", "no_grad", "record"]
@@ -499,8 +499,7 @@ class Tensor:
         if function in COMPOSITIONS:
             return COMPOSITIONS[function](*args, **keywords)
         if function not in PRIMITIVES:
-            module = getattr(function, "__module__", None) or "numpy"
-            raise _no_rule(f"{module.replace('numpy', 'np')}.{function.__name__}")
+            raise _no_rule(numpy_name(function))
         primitive = PRIMITIVES[function]
         if any(isinstance(value, Tensor) for value in keywords.values()):
             raise TypeError(f"{primitive.name}: pass Tensors by position, not by keyword")
