@@ -13,9 +13,12 @@ import tinygrad_edu
 PACKAGE = Path(tinygrad_edu.__file__).parent
 
 FLOORS = {
+    "trees": 0,
     "rules": 0,
     "calculus": 0,
     "tape": 1,
+    "walk": 1,
+    "recording": 2,
     "tensor": 2,
     "transforms": 3,
     "gradcheck": 3,

@@ -316,7 +316,7 @@ def test_backward_of_something_that_needs_no_gradient():
         (lambda x: x * np.array([1.0, None, 2.0]), "np.multiply"),
         (lambda x: np.add(x, x, out=np.zeros(3)), r"np.add with out="),
         (lambda x: np.sum(x, out=np.zeros(())), r"np.sum with out="),
-        (lambda x: np.zeros(3).__iadd__(x), r"np.add with out=.*a \+= b"),
+        (lambda x: np.zeros(3).__iadd__(x), r"np.add with out=.*a = a \+ x.*tg\.Tensor\(a\)"),
         (lambda x: np.sum(x, where=[True, False, True]), "where="),
         (lambda x: np.add(x, x, where=[True, False, True]), "where="),
         (lambda x: np.sum(x, initial=1.0), "initial="),
@@ -324,25 +324,31 @@ def test_backward_of_something_that_needs_no_gradient():
         (lambda x: np.reshape(x, (3, 1), order="F"), "order="),
         (lambda x: np.sum(x, dtype=int), "np.sum.*int64"),
         (lambda x: np.sum(a=x), "by position"),
-        (lambda x: np.add.reduce(x), r"np.add.reduce has no derivative rule"),
+        (lambda x: np.hypot.reduce(x), r"np.hypot.reduce has no derivative rule"),
         (lambda x: np.fft.fft(x), r"np.fft.fft has no derivative rule.*tg\.derivative"),
-        (lambda x: np.cumsum(x), r"np.cumsum has no derivative rule"),
-        (lambda x: np.sinh(x), r"np.sinh has no derivative rule"),
-        (lambda x: x.__setitem__(0, 1.0), r"np\.where.*np\.stack.*data\[index\]"),
+        (lambda x: x.__setitem__(0, 1.0), r"input with requires_grad=True.*copy.*no_grad"),
+        (lambda x: x.__iadd__(1.0), r"input with requires_grad=True.*copy.*no_grad"),
         (lambda x: x[x], "cannot be an index"),
         (lambda x: math.exp(x[0]), "math.exp.*x.item"),
         (lambda x: float(x[0]), "x.item"),
         (lambda x: np.asarray(x), "x.numpy"),
         (lambda x: np.array([x[0], x[1]]), "sequence|lose its gradient"),
         (lambda x: tg.Tensor(x), "lose its gradient"),
-        (lambda x: x.cumsum(), r"no attribute 'cumsum'.*np\.cumsum"),
+        (lambda x: x.sinh(), r"no attribute 'sinh'.*np\.sinh"),
         (lambda x: x.nonsense, "no attribute 'nonsense'"),
         (lambda x: x.sum(0, None, None, True, 5), "takes axis, dtype, out, keepdims"),
     ],
 )
 def test_bad_calls_say_what_and_where(operation, message):
     x = leaf(1.0, 2.0, 3.0)
-    kinds = (ValueError, TypeError, IndexError, NotImplementedError, AttributeError)
+    kinds = (
+        ValueError,
+        TypeError,
+        IndexError,
+        RuntimeError,
+        NotImplementedError,
+        AttributeError,
+    )
     with pytest.raises(kinds, match=rf"(?s){message}"):
         operation(x)
     np.testing.assert_array_equal(x.data, [1.0, 2.0, 3.0])
@@ -448,16 +454,6 @@ def test_updates_in_place_inside_no_grad_keep_the_parameter(update, expected):
     assert updated is w
     assert w.requires_grad
     np.testing.assert_array_equal(w.data, expected)
-
-
-def test_in_place_operators_on_a_tape_make_new_values():
-    def f(x):
-        y = x
-        y += 1
-        y *= x
-        return np.sum(y)
-
-    np.testing.assert_array_equal(tg.grad(f)(np.array([2.0, 3.0])), [5.0, 7.0])
 
 
 def test_primitives_take_their_inputs_by_name():

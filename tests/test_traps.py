@@ -395,3 +395,91 @@ def test_only_a_rule_that_may_broadcast_is_told_how(core_axes, rule, hinted):
     with pytest.raises(ValueError, match="returned shape") as caught:
         added(x).backward(np.ones((2, 3)))
     assert ("pass core_axes=0" in str(caught.value)) == hinted
+
+
+# NaN through the branch not taken: an input without influence has gradient 0.
+
+
+def quiet(f):
+    def silenced(x):
+        with np.errstate(all="ignore"):
+            return f(x)
+
+    return silenced
+
+
+NO_INFLUENCE = {
+    "where sqrt": (lambda x: np.where(x > 0, np.sqrt(x), 0), [-1.0, 0.0, 4.0], [0, 0, 0.25]),
+    "where exp": (lambda x: np.where(x <= 0, np.exp(x), 1 + x), [1000.0, -1.0], [1, np.exp(-1.0)]),
+    "where log": (lambda x: np.where(x > 0, x * np.log(x), 0), [0.0, 1.0], [0, 1]),
+    "where 1/x": (lambda x: np.where(x == 0, 1.0, np.sin(x) / x), [0.0], [0]),
+    "an index": (lambda x: (x / [0.0, 1.0])[1], [3.0, 2.0], [0, 1]),
+    "a number and an index": (lambda x: (x[0] / np.array([0.0, 1.0]))[1], [3.0], [1]),
+    "a slice of a row": (lambda x: (1 / x)[1:], [0.0, 2.0], [0, -0.25]),
+    "a mask as a factor": (lambda x: np.sqrt(x) * (x > 0), [0.0, 4.0], [0, 0.25]),
+    "a maximum": (lambda x: np.maximum(2.0, np.log(x)), [0.0, np.e**3], [0, np.e**-3]),
+    "both branches": (
+        lambda x: np.where(x > 0, np.log(x), np.where(x < 0, np.sqrt(-x), 7.0)),
+        [0.0, 2.0, -4.0],
+        [0, 0.5, -0.25],
+    ),
+    "a norm of rows": (
+        lambda x: np.where(x > 1, np.sqrt(np.sum(x[:, None] ** 2, axis=1)), 0.0),
+        [0.0, 2.0],
+        [0, 1],
+    ),
+    "assigned over": (lambda x: assigned_over(1 / x), [0.0, 2.0], [0, -0.25]),
+}
+
+
+def assigned_over(y):
+    y[0] = 1.0
+    return y
+
+
+@pytest.mark.parametrize(("f", "x", "gradient"), NO_INFLUENCE.values(), ids=NO_INFLUENCE)
+@pytest.mark.parametrize("weight", [1.0, -2.5])
+def test_what_has_no_influence_has_gradient_zero(f, x, gradient, weight):
+    g = quiet(tg.grad(lambda x: weight * np.sum(f(x))))(np.array(x))
+    np.testing.assert_allclose(g, weight * np.array(gradient), rtol=1e-14)
+
+
+def test_nor_has_it_a_second_derivative():
+    def f(x):
+        return np.sum(np.where(x > 0, np.sqrt(x) * x, np.exp(-x)))
+
+    x = np.array([4.0, -1.0, -1000.0, 0.0])
+    with np.errstate(all="ignore"):
+        H = tg.hessian(lambda x: np.sum(np.where(x > 0, x * np.sqrt(x), 0)))(x)
+        np.testing.assert_allclose(H, np.diag([0.375, 0, 0, 0]), rtol=1e-14)
+        H = tg.hessian(lambda x: (x / np.array([0.0, 1.0]))[1] ** 2)(np.array([1.0, 3.0]))
+        np.testing.assert_array_equal(H, [[0, 0], [0, 2]])
+        J = tg.jacobian(lambda x: np.where(x > 0, np.log(x), 0))(np.array([0.0, 2.0]))
+        np.testing.assert_array_equal(J, [[0, 0], [0, 0.5]])
+        T = tg.Tensor(x, requires_grad=True)
+        f(T).backward()
+        np.testing.assert_allclose(T.grad, [3, -np.e, -np.inf, -1])
+
+
+def test_a_gradient_that_happens_to_be_zero_is_not_taken_for_no_influence():
+    # The slope is 1, out of 0 * inf: NaN says that it is not known, 0 would be wrong.
+    assert np.isnan(quiet(tg.grad(lambda x: np.sqrt(x) ** 2))(0.0))
+    assert np.isnan(quiet(tg.grad(lambda x: np.exp(np.log(x))))(0.0))
+    assert np.isnan(quiet(tg.grad(lambda x: x * np.sqrt(x)))(0.0))
+    second = tg.grad(tg.grad(lambda x: (np.sqrt(x) - 1) ** 2))
+    assert second(1.0) == 0.5
+
+
+def test_infinite_slopes_are_infinite():
+    with np.errstate(all="ignore"):
+        assert tg.grad(np.sqrt)(0.0) == np.inf
+        assert tg.grad(np.log)(0.0) == np.inf
+        assert tg.grad(lambda x: 1 / x)(0.0) == -np.inf
+
+
+def test_the_backward_pass_of_singular_operations_does_not_warn():
+    x = tg.Tensor([0.0, 4.0], requires_grad=True)
+    y = np.sqrt(x)
+    with np.errstate(all="raise"):
+        np.sum(np.where(x > 0, y, 0)).backward()
+    np.testing.assert_array_equal(x.grad, [0, 0.25])

@@ -32,11 +32,21 @@ from tinygrad_edu.calculus.neural import (
     sum_of_squares,
     tanh,
 )
+from tinygrad_edu.recording import debug, no_grad
 from tinygrad_edu.rules import composition, constant, derivative, primitive
 from tinygrad_edu.tape import Tape
-from tinygrad_edu.tensor import Tensor, no_grad
+from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.trainer import Callback, History, Trainer, TrainingDiverged
-from tinygrad_edu.transforms import grad, record, value_and_grad
+from tinygrad_edu.transforms import (
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    record,
+    value_and_grad,
+    vjp,
+)
 
 if TYPE_CHECKING:
     from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
@@ -59,8 +69,13 @@ __all__ = [
     "constant",
     "cross_entropy",
     "data",
+    "debug",
     "derivative",
     "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -79,6 +94,7 @@ __all__ = [
     "sum_of_squares",
     "tanh",
     "value_and_grad",
+    "vjp",
 ]
 
 # Not everybody who imports the engine checks a gradient, and the checker takes as long to import

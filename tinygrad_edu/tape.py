@@ -1,4 +1,4 @@
-"""The tape: what was computed, in the order in which it ran, and the walk back along it.
+"""The tape: what was computed, in the order in which it ran.
 
     forward:   x ──► np.exp ──► y          one Entry for each operation
     backward:  gx ◄── rule  ◄── g          the same entries in reverse order
@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.rules import Primitive, unbroadcast
+from tinygrad_edu.rules import Primitive
 
-__all__ = ["Entry", "Tape", "walk_back"]
+__all__ = ["Argument", "Entry", "Tape", "reachable"]
 
 _tick: Callable[[], int] = itertools.count().__next__
 
@@ -43,6 +43,8 @@ class Entry:
         name: the user's name for the output.
         grad: for an input, the gradient accumulated so far.
         where: the file and the line of the user's code, if they were asked for.
+        shown: for an input whose array the user got hold of while a tape held it: when that was,
+            and a copy of the array as it was then.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Entry:
         "order",
         "primitive",
         "requires_grad",
+        "shown",
         "values",
         "where",
         "y",
@@ -77,6 +80,7 @@ class Entry:
         self.name: str | None = None
         self.grad: Any = None
         self.where: tuple[str, int] | None = None
+        self.shown: tuple[int, np.ndarray] | None = None
 
     @classmethod
     def of_input(cls, y: np.ndarray, requires_grad: bool, name: str | None = None) -> Entry:
@@ -89,6 +93,18 @@ class Entry:
         """Gives an input a new value, which makes it younger than everything that read it."""
         self.y = y
         self.order = _tick()
+        self.shown = None
+
+    def show(self) -> None:
+        """Takes note that the user gets hold of the array and may write into it from now on."""
+        self.notice()
+        if self.shown is None:
+            self.shown = _tick(), self.y.copy()
+
+    def notice(self) -> None:
+        """If the array was written into since it was shown, that makes it younger, as above."""
+        if self.shown is not None and not np.array_equal(self.shown[1], self.y, equal_nan=True):
+            self.order, self.shown = self.shown[0], None
 
     def free(self) -> None:
         """Lets go of everything that the operation read."""
@@ -98,6 +114,15 @@ class Entry:
         operation = "input" if self.primitive is None else self.primitive.name
         shape = "freed" if self.y is None else f"shape {self.y.shape}"
         return f"<entry {self.name or ''}{' = ' if self.name else ''}{operation}, {shape}>"
+
+
+class Argument(Entry):
+    """The entry of an argument of a function that is being differentiated.
+
+    The function may assign to it: what it assigns stays inside.
+    """
+
+    __slots__ = ()
 
 
 def reachable(*outputs: Entry) -> list[Entry]:
@@ -118,6 +143,8 @@ def reachable(*outputs: Entry) -> list[Entry]:
         for source in entry.inputs:
             if source is None:
                 continue
+            if source.shown is not None:
+                source.notice()
             if source.order > entry.order:
                 raise RuntimeError(
                     f"the data of {_describe(source)} was changed after {entry.primitive.name} "
@@ -130,141 +157,28 @@ def reachable(*outputs: Entry) -> list[Entry]:
     return sorted(seen, key=operator.attrgetter("order"))
 
 
-def walk_back(
-    entries: list[Entry],
-    g: Any,
-    targets: Collection[Entry] | None = None,
-    lift: Callable[[Entry, Any], Any] | None = None,
-    retain: bool = True,
-) -> dict[Entry, Any]:
-    """The gradients of the last entry, weighted by `g`, with respect to the inputs of the tape.
+def call(entry: Entry) -> str:
+    """An operation as error messages name it: with its shapes, and where it is in the user's code.
 
-    In short, and without the checks:
-
-        gradients = {last: g}
-        for entry in reversed(entries):
-            g = gradients.pop(entry)
-            for source, rule in zip(entry.inputs, entry.primitive.rules):
-                gradients[source] += rule(g, entry.y, *entry.values)
-
-    Args:
-        entries: all that the last one depends on, in order: see `reachable`.
-        g: the gradient at the last entry, of its shape and dtype; it is not changed.
-        targets: the entries at which the walk ends; `None` for all inputs that need a gradient.
-        lift: turns the value of an entry into something whose operations are recorded, for
-            gradients that are to be differentiated again; by default the rules run on arrays.
-        retain: whether the entries can be walked again.
-
-    Returns:
-        A gradient for each target that the last entry depends on, in arrays of their own.
+    Example:
+        >>> call(Entry(Primitive(np.log, "np.log"), (np.zeros(3),), (None,), {}, np.zeros(3)))
+        'np.log of shape (3,)'
     """
-    needed, ends = _way_to(entries, targets)
-    gradients = {entries[-1]: g} if entries[-1] in needed else {}
-    for entry in reversed(entries):
-        if entry in ends or entry not in gradients:
-            continue
-        g = gradients.pop(entry)
-        y, values = entry.y, entry.values
-        if lift is not None:
-            y = lift(entry, y)
-            values = [
-                value if source is None else lift(source, value)
-                for source, value in zip(entry.inputs, values, strict=True)
-            ]
-        for position, source in enumerate(entry.inputs):
-            if source not in needed:
-                continue
-            rule = entry.primitive.rule(position)
-            if rule is None:
-                continue
-            try:
-                gx = rule(g, y, *values, **entry.keywords)
-            except TypeError as error:
-                raise _in_rule(error, entry.primitive, position) from error
-            x = values[position]
-            try:
-                fits = gx.shape == x.shape and gx.dtype is x.dtype
-            except AttributeError:
-                fits = False
-            if not fits:
-                gx = _fitted(gx, x, y, entry.primitive, position)
-            if source in gradients:
-                gradients[source] = gradients[source] + gx
-            elif source in ends and lift is None:
-                gradients[source] = _owned(gx, g, y, values)
-            else:
-                gradients[source] = gx
-    if not retain:
-        for entry in entries:
-            if entry.primitive is not None:
-                entry.free()
-    # Sums of arrays without axes are NumPy scalars.
-    return gradients if lift else {entry: np.asarray(gx) for entry, gx in gradients.items()}
+    shapes = [f"shape {v.shape}" for v in entry.values if isinstance(v, np.ndarray)]
+    where = f" ({entry.where[0]}, line {entry.where[1]})" if entry.where else ""
+    return f"{entry.primitive.name} of {' and '.join(shapes)}{where}"
 
 
-def _way_to(
-    entries: list[Entry], targets: Collection[Entry] | None
-) -> tuple[set[Entry], set[Entry]]:
-    """The entries that gradients have to reach on the way to the targets, and where they end."""
-    if targets is None:
-        needed = {entry for entry in entries if entry.requires_grad}
-        return needed, {entry for entry in needed if entry.primitive is None}
-    needed = set(targets)
-    for entry in entries:
-        if not needed.isdisjoint(entry.inputs):
-            needed.add(entry)
-    return needed, set(targets)
+def not_finite(x: Any) -> str:
+    """The first value of an array that is not finite, and its place.
 
-
-def _in_rule(error: TypeError, primitive: Primitive, position: int) -> TypeError:
-    return TypeError(
-        f"in the derivative rule of {primitive.name} for its input {position}, called as "
-        f"rule(g, y, *inputs, **keywords): {error}"
-    )
-
-
-def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any:
-    """The gradient of `x` with broadcasting undone and in the dtype of `x`.
-
-    Raises:
-        ValueError: the rule returned something that is not a gradient of `x`.
+    Example:
+        >>> not_finite(np.array([1.0, np.inf]))
+        'inf at [1]'
     """
-    if gx is None:
-        raise ValueError(
-            f"the derivative rule of {primitive.name} for its input {position} returned None"
-        )
-    if not hasattr(gx, "shape"):
-        gx = np.asarray(gx)
-    if gx.dtype.kind != "f":
-        raise ValueError(
-            f"the derivative rule of {primitive.name} for its input {position} returned dtype "
-            f"{gx.dtype}, not a floating-point gradient"
-        )
-    core = primitive.core_axes
-    if gx.shape != x.shape:
-        if core is None:
-            fits = False
-        elif core == 0:
-            fits = gx.shape == y.shape
-        else:
-            core = min(core, x.ndim)
-            fits = gx.shape[-core:] == x.shape[-core:]
-        if not fits:
-            broadcasts = core is None and gx.shape == y.shape
-            hint = "; if it broadcasts, pass core_axes=0 to .derivative" if broadcasts else ""
-            raise ValueError(
-                f"the derivative rule of {primitive.name} for its input {position} returned "
-                f"shape {gx.shape}, but the input has shape {x.shape} and the output {y.shape}"
-                f"{hint}"
-            )
-        gx = unbroadcast(gx, x.shape)
-    return gx if gx.dtype == x.dtype else gx.astype(x.dtype)
-
-
-def _owned(gx: Any, g: Any, y: Any, values: Any) -> np.ndarray:
-    """`gx`, or a copy of it if it may share its memory with anything that the rule was given."""
-    fresh = type(gx) is np.ndarray and gx.base is None and gx is not g and gx is not y
-    return gx if fresh and not any(gx is value for value in values) else np.array(gx)
+    x = np.asarray(getattr(x, "_array", x))
+    place = np.argwhere(~np.isfinite(x))[0].tolist()
+    return f"{x[tuple(place)]} at {place}" if place else str(x)
 
 
 def _describe(entry: Entry) -> str:

@@ -8,92 +8,21 @@ methods, and the primitives of the rule book, come here directly.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 import tinygrad_edu.calculus  # noqa: F401  (fills the rule book)
-from tinygrad_edu.calculus.indexing import getitem
+from tinygrad_edu.calculus.indexing import getitem, scatter_add, setitem
 from tinygrad_edu.calculus.shapes import astype
+from tinygrad_edu.recording import mode, new_entry, recording
 from tinygrad_edu.rules import COMPOSITIONS, CONSTANTS, PRIMITIVES, Primitive, numpy_name
-from tinygrad_edu.tape import Entry, reachable, walk_back
+from tinygrad_edu.tape import Argument, Entry, reachable
+from tinygrad_edu.walk import walk_back
 
-__all__ = ["Tensor", "no_grad", "record"]
-
-
-class _Mode(threading.local):
-    """Whether operations are recorded, and with their lines, in each thread for itself."""
-
-    def __init__(self) -> None:
-        self.on = True
-        self.outer: list[bool] = []
-        self.with_lines = False
-
-
-_mode = _Mode()
-
-
-class recording:
-    """A context, or a decorator, in which recording is switched on or off."""
-
-    def __init__(self, on: bool):
-        self._on = on
-
-    def __enter__(self) -> None:
-        _mode.outer.append(_mode.on)
-        _mode.on = self._on
-
-    def __exit__(self, *_: object) -> None:
-        _mode.on = _mode.outer.pop()
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **keywords: Any) -> Any:
-            with recording(self._on):
-                return function(*args, **keywords)
-
-        return wrapped
-
-
-def no_grad(function: Callable[..., Any] | None = None) -> Any:
-    """A context, or a decorator of `function`, in which nothing is recorded in this thread.
-
-    Example:
-        >>> x = Tensor(2.0, requires_grad=True)
-        >>> with no_grad():
-        ...     y = x * x
-        >>> y.requires_grad
-        False
-    """
-    return recording(False) if function is None else recording(False)(function)
-
-
-@contextlib.contextmanager
-def source_lines() -> Iterator[None]:
-    """A context in which entries remember the line of the user's code that made them."""
-    outer, _mode.with_lines = _mode.with_lines, True
-    try:
-        yield
-    finally:
-        _mode.with_lines = outer
-
-
-_OURS = os.path.dirname(__file__) + os.sep
-_NUMPYS = os.path.dirname(np.__file__) + os.sep
-
-
-def _users_line() -> tuple[str, int] | None:
-    """The file and line of the innermost call that is neither the engine's nor NumPy's."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((_OURS, _NUMPYS)):
-        frame = frame.f_back  # type: ignore[assignment]
-    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+__all__ = ["Tensor", "record"]
 
 
 def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
@@ -103,6 +32,7 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
         ValueError, TypeError, IndexError: from NumPy, with the operation and the shapes named.
         NotImplementedError: an input that needs a gradient and has no derivative rule.
     """
+    usual = mode.usual
     values = []
     inputs = []
     needed = bare = False
@@ -116,7 +46,10 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
             elif entry.requires_grad:
                 needed = True
         else:
-            if type(argument) not in _AS_THEY_ARE:
+            if type(argument) is np.ndarray:
+                if usual and argument.nbytes <= _SMALL:
+                    argument = argument.copy()
+            elif type(argument) not in _AS_THEY_ARE:
                 argument = _constant(argument, primitive, len(values))
             values.append(argument)
             inputs.append(None)
@@ -126,25 +59,32 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
         raise _explained(error, primitive, values) from error
     if type(y) is not np.ndarray:
         y = np.asarray(y)
-    result = _new(Tensor)
-    result._array = y
-    if needed and _mode.on:
+    if primitive.view and y.base is not None and np.may_share_memory(y, values[0]):
+        result: Tensor = View(primitive, args, keywords)
+    else:
+        result = _new(Tensor)
+    if needed and (usual or mode.on):
         if y.dtype.kind != "f" or len(primitive.rules) < len(inputs):
             _check_recordable(primitive, inputs, y)
         if bare:
             # A constant that is read by the tape stands on it, so that a change is noticed.
             inputs = [a._own_entry() if isinstance(a, Tensor) else None for a in args]
-        result._entry = Entry(primitive, values, inputs, keywords, y)
-        if _mode.with_lines:
-            result._entry.where = _users_line()
+        make = Entry if usual else new_entry
+        result._array = y
+        result._entry = make(primitive, values, inputs, keywords, y)
     else:
+        if not usual:
+            new_entry(primitive, values, inputs, keywords, y)  # which checks it in debug mode
         # Off the tape nothing notices that another tensor's memory is read: it gets its own.
         result._array = y if y.base is None else y.copy()
         result._entry = None
     return result
 
 
-_AS_THEY_ARE = frozenset((np.ndarray, float, int, bool, type(None)))
+# What takes no longer to copy than an operation does anyway is copied, so that the caller may write
+# into it at any time. In larger arrays only debug() notices that.
+_SMALL = 2**15
+_AS_THEY_ARE = frozenset((float, int, bool, type(None)))
 _new = object.__new__
 
 
@@ -206,17 +146,28 @@ def _unary(function: Any) -> Any:
 
 
 def _in_place(function: Any) -> Any:
-    """An operator such as `-=`: a new Tensor for the name, as with any other value.
+    """An operator such as `-=`, which changes the value of a tensor for all its names.
 
-    Inside `no_grad()` it changes the data of an input that needs a gradient: that is how one
-    writes the update `w -= lr * w.grad`, and `w` goes on being the parameter.
+    As in NumPy the result keeps its shape and dtype. Inside `no_grad()` it changes the data of an
+    input that needs a gradient: that is how one writes the update `w -= lr * w.grad`.
     """
     primitive = PRIMITIVES[function]
 
     def operator(self: Tensor, other: Any) -> Tensor:
-        if _mode.on or not (self.is_leaf and self.requires_grad):
-            return record(primitive, (self, other), {})
-        self.data = function(self._array, plain(other))
+        new = record(primitive, (self, other), {})
+        if new.shape != self.shape:
+            raise ValueError(
+                f"the result of {primitive.name} has shape {new.shape} and cannot be written into "
+                f"a tensor of shape {self.shape}: write x = x + y instead of x += y"
+            )
+        if new.dtype != self.dtype:
+            if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+                raise TypeError(
+                    f"the result of {primitive.name} has dtype {new.dtype} and cannot be written "
+                    f"into a tensor of dtype {self.dtype}: write x = x + y instead of x += y"
+                )
+            new = new.astype(self.dtype)
+        self._assign(new)
         return self
 
     return operator
@@ -230,8 +181,10 @@ def _operator(function: Any, swapped: bool = False) -> Any:
     return lambda self, other: record(primitive, (self, other), {})
 
 
-def _comparison(function: Any) -> Any:
-    """A comparison operator: a plain boolean array, since its derivative is 0."""
+def _constant_operator(function: Any, swapped: bool = False) -> Any:
+    """An operator such as a comparison: a plain array, since its derivative is 0."""
+    if swapped:
+        return lambda self, other: function(plain(other), self._array)
     return lambda self, other: function(self._array, plain(other))
 
 
@@ -247,6 +200,16 @@ def _method(function: Any, *names: str) -> Any:
         return record(primitive, (self,), primitive.understood((self,), keywords))
 
     method.__doc__ = f"The same as `np.{function.__name__}({', '.join(('x', *names))})`."
+    return method
+
+
+def _as_in_numpy(function: Any, swapped: bool = False) -> Any:
+    """A method of Tensor that is called as the NumPy function is."""
+
+    def method(self: Tensor, *args: Any, **keywords: Any) -> Any:
+        return function(*args, self) if swapped else function(self, *args, **keywords)
+
+    method.__doc__ = f"The same as `np.{function.__name__}(x, ...)`."
     return method
 
 
@@ -285,8 +248,16 @@ class Tensor:
 
     @property
     def data(self) -> np.ndarray:
-        """The array; read-only if it was computed on a tape."""
-        return self._array if self.is_leaf else _read_only(self._array)
+        """The array; read-only if it was computed on a tape.
+
+        Writing into it changes the tensor. If a tape has read it before, its backward() will say
+        so, unless the array was at hand before that: only `debug()` notices that.
+        """
+        if not self.is_leaf:
+            return _read_only(self._array)
+        if self._entry is not None and _holders(self) > _ALONE:
+            self._entry.show()
+        return self._array
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -454,12 +425,13 @@ class Tensor:
             )
         retain = create_graph if retain_graph is None else retain_graph
         seed = self._seed(gradient)
+        entries = reachable(self._entry)
         if create_graph:
             with recording(True):
                 lifted = gradient if isinstance(gradient, Tensor) else Tensor(seed)
-                gradients = walk_back(reachable(self._entry), lifted, lift=lift, retain=retain)
+                gradients = walk_back(entries, lifted, lift=lift, retain=retain, watch=mode.watched)
         else:
-            gradients = walk_back(reachable(self._entry), seed, retain=retain)
+            gradients = walk_back(entries, seed, retain=retain, watch=mode.watched)
         for entry, g in gradients.items():
             if entry.grad is not None:
                 g = entry.grad + g
@@ -484,16 +456,24 @@ class Tensor:
     # NumPy's protocols.
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        if method != "__call__":
-            raise _no_rule(f"np.{ufunc.__name__}.{method}")
-        return self.__array_function__(ufunc, (), inputs, keywords)
+        if method == "__call__":
+            return self.__array_function__(ufunc, (), inputs, keywords)
+        if ufunc in CONSTANTS:
+            return getattr(ufunc, method)(*plain(inputs), **plain(keywords))
+        if method == "outer":
+            a, b = inputs
+            return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **keywords)
+        if method == "at" and ufunc is np.add and isinstance(inputs[0], Tensor):
+            x, index, values = inputs
+            values = np.broadcast_to(values, np.shape(x._array[index]))
+            return x._assign(x + scatter_add(values, index, x.shape))
+        if (ufunc, method) not in _UFUNC_METHODS:
+            raise _no_rule(f"{numpy_name(ufunc)}.{method}")
+        return _UFUNC_METHODS[ufunc, method](*inputs, **{"axis": 0, **keywords})
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
         if keywords.get("out") is not None:
-            raise TypeError(
-                f"np.{function.__name__} with out= (or a += b on an array) would overwrite "
-                f"values without the tape noticing: write a = np.{function.__name__}(...)"
-            )
+            return _write_out(function, args, dict(keywords))
         if function in CONSTANTS:
             return function(*plain(args), **plain(keywords))
         if function in COMPOSITIONS:
@@ -502,7 +482,7 @@ class Tensor:
             raise _no_rule(numpy_name(function))
         primitive = PRIMITIVES[function]
         if any(isinstance(value, Tensor) for value in keywords.values()):
-            raise TypeError(f"{primitive.name}: pass Tensors by position, not by keyword")
+            args, keywords = _by_position(primitive, args, dict(keywords))
         return record(primitive, args, primitive.understood(args, keywords))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -514,11 +494,12 @@ class Tensor:
         return float(self.item())
 
     def _refuse_to_leave(self, what: str) -> None:
-        if self.requires_grad and _mode.on:
+        if self.requires_grad and mode.on:
             raise TypeError(
                 f"{what} would lose its gradient without a word. To stay on the tape use NumPy "
-                f"functions (np.exp, not math.exp; np.stack, not filling an array); to leave it "
-                f"use x.item(), x.numpy() or x.detach()"
+                f"functions (np.exp, not math.exp; np.stack([...]), not np.array([...])), and make "
+                f"an array that is to be filled a Tensor: out = tg.Tensor(np.zeros(n)). To leave "
+                f"it use x.item(), x.numpy() or x.detach()"
             )
 
     # Operators.
@@ -528,13 +509,18 @@ class Tensor:
     __mul__, __rmul__ = _operator(np.multiply), _operator(np.multiply, swapped=True)
     __truediv__, __rtruediv__ = _operator(np.divide), _operator(np.divide, swapped=True)
     __pow__, __rpow__ = _operator(np.power), _operator(np.power, swapped=True)
+    __mod__, __rmod__ = _as_in_numpy(np.remainder), _as_in_numpy(np.remainder, swapped=True)
+    __divmod__, __rdivmod__ = _as_in_numpy(np.divmod), _as_in_numpy(np.divmod, swapped=True)
+    __floordiv__ = _constant_operator(np.floor_divide)
+    __rfloordiv__ = _constant_operator(np.floor_divide, swapped=True)
     __matmul__, __rmatmul__ = _operator(np.matmul), _operator(np.matmul, swapped=True)
     __iadd__, __isub__ = _in_place(np.add), _in_place(np.subtract)
     __imul__, __itruediv__ = _in_place(np.multiply), _in_place(np.divide)
+    __ipow__, __imatmul__ = _in_place(np.power), _in_place(np.matmul)
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
-    __lt__, __le__ = _comparison(np.less), _comparison(np.less_equal)
-    __gt__, __ge__ = _comparison(np.greater), _comparison(np.greater_equal)
-    __eq__, __ne__ = _comparison(np.equal), _comparison(np.not_equal)
+    __lt__, __le__ = _constant_operator(np.less), _constant_operator(np.less_equal)
+    __gt__, __ge__ = _constant_operator(np.greater), _constant_operator(np.greater_equal)
+    __eq__, __ne__ = _constant_operator(np.equal), _constant_operator(np.not_equal)
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
@@ -554,11 +540,40 @@ class Tensor:
         return record(getitem, (self, parts), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError(
-            "a Tensor cannot be assigned to by item. To choose between values write "
-            "np.where(mask, value, x), to put rows together np.stack([...]) or "
-            "np.concatenate([...]); to change a parameter between steps w.data[index] = value"
-        )
+        parts = tuple(map(_index, index)) if isinstance(index, tuple) else _index(index)
+        if _is_item(value, self, parts):
+            return  # x[i] += v has changed the item x[i] before it comes here
+        last: Any = self._entry
+        rewritable = last is not None and last.primitive in (setitem, _setitem_in_place)
+        if rewritable and mode.usual and _holders(self) == _ALONE:
+            # Nobody has read the value since the last assignment, so that needs no copy.
+            new: Any = record(_setitem_in_place, (self, value, parts), {})
+            blank = np.broadcast_to(self.dtype.type(0), self.shape)
+            last.y = new._entry.values[0] = blank
+        else:
+            new = record(setitem, (self, value, parts), {})
+        self._assign(new)
+
+    def _assign(self, new: Tensor) -> None:
+        """Puts `new` in the place of the value, under every name and in every view of it."""
+        if self.requires_grad and not isinstance(self._entry, Argument):
+            if self.is_leaf and not mode.on:
+                self.data = new._array
+                return
+            if self.is_leaf:
+                raise RuntimeError(
+                    f"{self.name or 'this tensor'} is an input with requires_grad=True, and only "
+                    f"inputs have a .grad, so it cannot become the result of an operation: assign "
+                    f"to a copy of it, x = x.copy(), or, to update a parameter, inside no_grad()"
+                )
+        if self.requires_grad and not mode.on:
+            raise RuntimeError(
+                "assigning to a recorded tensor inside no_grad() would cut it off its tape: "
+                "assign outside of it, or to x.detach()"
+            )
+        if self.name is not None:
+            new.name = self.name
+        self._array, self._entry = new._array, new._entry
 
     def __getattr__(self, name: str) -> Any:
         hint = f"; write np.{name}(x)" if callable(getattr(np, name, None)) else ""
@@ -590,6 +605,19 @@ class Tensor:
     copy = _method(np.copy)
     dot = _operator(np.dot)
 
+    prod, var, std = _as_in_numpy(np.prod), _as_in_numpy(np.var), _as_in_numpy(np.std)
+    cumsum, cumprod = _as_in_numpy(np.cumsum), _as_in_numpy(np.cumprod)
+    clip, round, conj = _as_in_numpy(np.clip), _as_in_numpy(np.round), _as_in_numpy(np.conj)
+    swapaxes, repeat, take = (
+        _as_in_numpy(np.swapaxes),
+        _as_in_numpy(np.repeat),
+        _as_in_numpy(np.take),
+    )
+    diagonal, trace = _as_in_numpy(np.diagonal), _as_in_numpy(np.trace)
+    all, any = _as_in_numpy(np.all), _as_in_numpy(np.any)
+    argmax, argmin = _as_in_numpy(np.argmax), _as_in_numpy(np.argmin)
+    argsort, nonzero = _as_in_numpy(np.argsort), _as_in_numpy(np.nonzero)
+
     @property
     def T(self) -> Tensor:
         """The transpose: all axes in reverse order."""
@@ -617,13 +645,165 @@ class Tensor:
             return Tensor(self._array.astype(dtype))
         return record(astype, (self, dtype), {})
 
-    def argmax(self, axis: int | None = None) -> Any:
-        """The position of the largest value along an axis: a plain array of integers."""
-        return np.argmax(self._array, axis=axis)
+    def flatten(self) -> Tensor:
+        """The values along one axis, in C order, in a tensor that is no view of this one."""
+        return self.ravel().copy()
 
-    def argmin(self, axis: int | None = None) -> Any:
-        """The position of the smallest value along an axis: a plain array of integers."""
-        return np.argmin(self._array, axis=axis)
+    def fill(self, value: Any) -> None:
+        """The same as `x[...] = value`."""
+        self[...] = value
+
+    def sort(self, axis: int = -1) -> None:
+        """Puts the values in ascending order in place; `np.sort(x)` leaves x as it is."""
+        in_order: Any = np.sort(self, axis)
+        self._assign(in_order)
+
+
+class View(Tensor):
+    """A tensor that shows a part of another one, as `row = x[0]` does, or all of it otherwise.
+
+    In NumPy the two share their memory. Here every value on the tape is an array that stays as it
+    is, and what is shared is the knowledge of who shows what: a view whose `root` was assigned to
+    reads it again, and what is assigned to the view is assigned to the root.
+
+    Attributes:
+        root: the tensor that is shown.
+        path: the operations that lead from it to here: the path of the tensor that this one was
+            made of, and the last operation with its arguments.
+        seen: the array of the root when it was last read.
+    """
+
+    __slots__ = ("path", "root", "seen")
+
+    def __init__(self, primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]):
+        self.root, path = _origin(args[0])
+        self.path = (path, primitive, args[1:], keywords)
+        self.seen = self.root._array
+
+    @property
+    def _array(self) -> np.ndarray:
+        if self.root._array is not self.seen:
+            self._read_again()
+        return _array_slot.__get__(self)
+
+    @_array.setter
+    def _array(self, value: np.ndarray) -> None:
+        _array_slot.__set__(self, value)
+
+    @property
+    def _entry(self) -> Entry | None:
+        if self.root._array is not self.seen:
+            self._read_again()
+        return _entry_slot.__get__(self)
+
+    @_entry.setter
+    def _entry(self, value: Entry | None) -> None:
+        _entry_slot.__set__(self, value)
+
+    def _way(self) -> list[tuple[Primitive, tuple[Any, ...], dict[str, Any], Tensor]]:
+        """The operations from the root to here, each with the tensor that it reads."""
+        steps, path = [], self.path
+        while path is not None:
+            path, *step = path
+            steps.append(step)
+        way, x = [], self.root
+        with recording(True):
+            for primitive, args, keywords in reversed(steps):
+                way.append((primitive, args, keywords, x))
+                x = record(primitive, (x, *args), keywords)
+        return [*way, (None, (), {}, x)]
+
+    def _read_again(self) -> None:
+        x = self._way()[-1][-1]
+        self.seen = self.root._array
+        self._array, self._entry = x._array, x._entry
+
+    def _assign(self, new: Tensor) -> None:
+        *way, (_, _, _, y) = self._way()
+        for primitive, args, keywords, x in reversed(way):
+            if primitive is getitem:
+                new = record(setitem, (x, new, *args), keywords)
+            elif y.size == x.size:
+                # What only puts values in another order is undone by its own derivative.
+                new = primitive.rule(0)(new, y, x, *args, **keywords)
+            else:
+                raise ValueError(
+                    f"the result of {primitive.name} is read-only, as in NumPy: assign to a copy "
+                    f"of it, x = x.copy()"
+                )
+            y = x
+        self.root._assign(new)
+
+
+_array_slot, _entry_slot = Tensor.__dict__["_array"], Tensor.__dict__["_entry"]
+
+
+def _origin(x: Tensor) -> tuple[Tensor, Any]:
+    """The tensor that `x` shows, and the path to it."""
+    return (x.root, x.path) if isinstance(x, View) else (x, None)
+
+
+def _is_item(value: Any, x: Tensor, index: Any) -> bool:
+    """Whether `value` is a view of `x` at this very index."""
+    if not isinstance(value, View):
+        return False
+    root, path = _origin(x)
+    before, primitive, args, _ = value.path
+    same_place = value.root is root and before is path and primitive is getitem
+    return same_place and repr(args[0]) == repr(index)  # an array in the index has no single ==
+
+
+def _overwrite(x: Any, value: Any, index: Any) -> Any:
+    x[index] = value
+    return x
+
+
+_setitem_in_place = Primitive(_overwrite, setitem.name).derivative(*setitem.rules)
+
+
+def _holders(tensor: Tensor) -> int:
+    """How many hold the array of a tensor; the tensor and its entry do."""
+    return sys.getrefcount(tensor._array)
+
+
+_UFUNC_METHODS: dict[Any, Any] = {
+    (np.add, "reduce"): np.sum,
+    (np.multiply, "reduce"): np.prod,
+    (np.maximum, "reduce"): np.max,
+    (np.minimum, "reduce"): np.min,
+    (np.add, "accumulate"): np.cumsum,
+    (np.multiply, "accumulate"): np.cumprod,
+}
+
+
+def _write_out(function: Any, args: Any, keywords: dict[str, Any]) -> Any:
+    """A call with `out=`, as it also comes from `a += x` with an array a."""
+    outs = keywords.pop("out")
+    outs = outs if isinstance(outs, tuple) else (outs,)
+    if len(outs) == 1 and isinstance(outs[0], Tensor):
+        outs[0][...] = function(*args, **keywords)
+        return outs[0]
+    given = [*args, *keywords.values()]
+    if mode.on and any(isinstance(x, Tensor) and x.requires_grad for x in given):
+        raise TypeError(
+            f"{numpy_name(function)} with out= (or a += x on an array a) would write a recorded "
+            f"Tensor into a plain array, where its gradient is lost: write a = a + x, or make the "
+            f"array a Tensor first, a = tg.Tensor(a)"
+        )
+    return function(*plain(args), **plain(keywords), out=outs if len(outs) > 1 else outs[0])
+
+
+def _by_position(
+    primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same call with Tensors by position, where the rules read them."""
+    names = primitive.parameters[len(args) :]
+    while any(isinstance(value, Tensor) for value in keywords.values()):
+        if not names or names[0] not in keywords:
+            raise TypeError(f"{primitive.name}: pass Tensors by position, not by keyword")
+        args = (*args, keywords.pop(names[0]))
+        names = names[1:]
+    return args, keywords
 
 
 def _index(part: Any) -> Any:
@@ -688,6 +868,8 @@ def _no_rule(name: str) -> NotImplementedError:
         f"code with @tg.primitive, or pass x.numpy() if no gradient shall flow through it"
     )
 
+
+_ALONE = _holders(Tensor(0.0))
 
 # A backward pass frees its arrays at once, and glibc then hands the memory back to the system, only
 # to fault it in again at the next step, which costs a third of the step of a small net. Freeing one

@@ -16,7 +16,8 @@ from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, finite_numbers, random_generator
 from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
-from tinygrad_edu.tensor import Tensor, no_grad, plain
+from tinygrad_edu.recording import no_grad
+from tinygrad_edu.tensor import Tensor, plain
 
 __all__ = ["Callback", "History", "Trainer", "TrainingDiverged"]
 

@@ -31,8 +31,9 @@ from tinygrad_edu.gradcheck.subject import (
     claimed_by_user,
     tape_of,
 )
+from tinygrad_edu.recording import recording
 from tinygrad_edu.tape import Entry
-from tinygrad_edu.tensor import plain, recording
+from tinygrad_edu.tensor import plain
 from tinygrad_edu.transforms import grad
 
 __all__ = ["assert_grad", "check_grad"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.transforms import argument_names
+from tinygrad_edu.trees import argument_names
 
 __all__ = ["add_arguments", "parse_shape", "run"]
 

@@ -19,9 +19,11 @@ import numpy as np
 from tinygrad_edu.calculus.neural import binary_cross_entropy, cross_entropy, sigmoid, softmax
 from tinygrad_edu.gradcheck.compare import Comparison, Verdict
 from tinygrad_edu.gradcheck.subject import Input, Subject, tape_of
+from tinygrad_edu.recording import recording
 from tinygrad_edu.rules import Primitive, unbroadcast
-from tinygrad_edu.tape import Entry, reachable, walk_back
-from tinygrad_edu.tensor import Tensor, lift, plain, record, recording
+from tinygrad_edu.tape import Argument, Entry, reachable
+from tinygrad_edu.tensor import lift, plain, record
+from tinygrad_edu.walk import walk_back
 
 __all__ = ["explain_by_tape", "explain_input", "explain_shape"]
 
@@ -500,7 +502,7 @@ def _with_slope(
     between = tape[tape.index(z) + 1 : tape.index(h) + 1]
 
     def slope_at(point: np.ndarray) -> np.ndarray:
-        at = Tensor(point, requires_grad=True)
+        at = lift(Argument.of_input(point, requires_grad=True), point)
         values: dict[Entry, Any] = {z: at}
         with recording(True):
             for entry in between:

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.tape import Entry, Tape, reachable, walk_back
-from tinygrad_edu.tensor import Tensor, as_array, lift, plain, recording, source_lines
-from tinygrad_edu.transforms import argument_names, tree_map
+from tinygrad_edu.recording import recording, source_lines
+from tinygrad_edu.tape import Argument, Entry, Tape, reachable
+from tinygrad_edu.tensor import Tensor, as_array, lift, plain
+from tinygrad_edu.trees import argument_names, tree_map
+from tinygrad_edu.walk import walk_back
 
 __all__ = ["CannotCheck", "Claim", "Input", "Subject", "claimed_by_engine", "claimed_by_user"]
 
@@ -186,7 +188,7 @@ class Subject:
         """
         arrays = self.arrays(x, own_dtype)
         entries = [
-            Entry.of_input(array, needs_grad, i.name)
+            Argument.of_input(array, needs_grad, i.name)
             for i, array in zip(self.inputs, arrays, strict=True)
         ]
         values = iter(zip(arrays, entries, strict=True))

@@ -1,0 +1,390 @@
+"""Assignment: what NumPy code writes into arrays is written into Tensors, with right gradients."""
+
+from __future__ import annotations
+
+import re
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from cases import assert_right
+from hypothesis import given
+
+import tinygrad_edu as tg
+
+X = np.array([[1.5, -2.0, 0.5], [3.0, 0.25, -1.0]])
+WEIGHTS = np.array([[1.0, -3.0, 2.0], [0.5, 7.0, -1.5]])
+
+
+def one_item(x):
+    x[0, 1] = x[1, 2] * 3
+
+
+def one_row(x):
+    x[0] = x[1] * x[1]
+
+
+def a_constant(x):
+    x[:, 1:] = 2.0
+
+
+def a_broadcast_row(x):
+    x[...] = x[0] * 2
+
+
+def more_axes_than_the_place(x):
+    x[0] = x[1:] * 2
+
+
+def a_mask(x):
+    x[x > 0] *= x[0, 0]
+
+
+def positions(x):
+    x[[0, 1], [1, 0]] = x[1, :2] ** 2
+
+
+def a_place_twice(x):
+    x[[0, 0], [1, 1]] = x[1, :2] * 5
+
+
+def in_place(x):
+    x += 1
+    x *= x
+    x -= x[0]
+    x /= 4
+    x **= 2
+
+
+def products_in_place(x):
+    x @= x.T @ x
+
+
+def shifted_sums(x):
+    x[:, 1:] += x[:, :-1]
+
+
+def two_names(x):
+    y = x
+    y *= 3
+    x[0] = y[1]
+
+
+def rows_of_a_loop(x):
+    for row in x:
+        row *= row[0]
+
+
+def a_row_by_name(x):
+    row = x[0]
+    row[1] = row[2] * 7
+    row += x[1]
+
+
+def a_row_read_before_the_array_is_changed(x):
+    row = x[0]
+    x *= 2
+    x[1] = row
+
+
+def a_view_of_a_view(x):
+    column = x[:, 1:][:, 0]
+    column *= column
+    x[0, 1] += 1
+
+
+def the_transpose(x):
+    t = x.T
+    t[0] = t[1] * 5
+    t += 1
+
+
+def the_flat_view(x):
+    flat = x.reshape(-1)
+    flat[::2] = flat[1::2] ** 2
+    flat[1:][0] = flat[4]
+
+
+def ravel_of_the_transpose_is_a_copy(x):
+    flat = x.T.ravel()
+    flat *= 10
+    x[0] = flat[:3]
+
+
+def a_new_axis(x):
+    x[:, None][1] = x[0] * 9
+
+
+def a_copy(x):
+    y = x.copy()
+    y *= 3
+    x[0] = y[0]
+
+
+def add_at(x):
+    np.add.at(x, (np.array([0, 0, 1]), np.array([1, 1, 2])), x[1])
+
+
+def out(x):
+    np.multiply(x, 3.0, out=x)
+
+
+def methods(x):
+    x[1].sort()
+    x[0].fill(4.0)
+
+
+def recurrence(x):
+    for i in range(1, 3):
+        x[:, i] = x[:, i - 1] * 1.5 + x[:, i] ** 2
+
+
+PROGRAMS = [
+    one_item,
+    one_row,
+    a_constant,
+    a_broadcast_row,
+    more_axes_than_the_place,
+    a_mask,
+    positions,
+    a_place_twice,
+    in_place,
+    products_in_place,
+    shifted_sums,
+    two_names,
+    rows_of_a_loop,
+    a_row_by_name,
+    a_row_read_before_the_array_is_changed,
+    a_view_of_a_view,
+    the_transpose,
+    the_flat_view,
+    ravel_of_the_transpose_is_a_copy,
+    a_new_axis,
+    a_copy,
+    add_at,
+    out,
+    methods,
+    recurrence,
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_numpy_code_writes(program, order):
+    def f(x):
+        y = x * 1.0
+        before = y * y  # has read the value that it read
+        program(y)
+        return np.sum(WEIGHTS * y * y) + np.sum(before)
+
+    recorded = tg.Tensor(X, requires_grad=True) * 1.0
+    expected = X.copy()
+    program(recorded)
+    program(expected)
+    np.testing.assert_array_equal(recorded.numpy(), expected)
+    assert recorded.requires_grad
+    assert_right(f, (X,), order=order)
+
+
+@given(data=st.data())
+def test_any_index_and_any_value_that_broadcasts(data):
+    x = np.arange(12.0).reshape(2, 3, 2) / 7 + 0.3
+    index = data.draw(
+        hnp.basic_indices(x.shape, allow_ellipsis=True, allow_newaxis=True)
+        | hnp.integer_array_indices(x.shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3))
+        | hnp.arrays(bool, x.shape)
+        | hnp.arrays(bool, 2)
+    )
+    place = np.shape(x[index])
+    shape = data.draw(
+        hnp.broadcastable_shapes(place, max_dims=len(place)) if all(place) else st.just(place)
+    )
+    value = np.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+    try:
+        x.copy()[index] = value
+    except ValueError:
+        return  # the value would broadcast the place
+
+    def f(x, value):
+        y = x * 1.0
+        y[index] = value * 2
+        return y
+
+    expected = x.copy()
+    expected[index] = value * 2
+    recorded = f(tg.Tensor(x, requires_grad=True), tg.Tensor(value, requires_grad=True))
+    np.testing.assert_array_equal(recorded.data, expected)
+    assert_right(f, (x, value))
+
+
+@pytest.mark.parametrize("make", [np.zeros, np.empty, np.ones])
+def test_an_array_is_filled_row_by_row(make):
+    def f(w):
+        table = tg.Tensor(make((4, 3)))
+        for i in range(4):
+            table[i] = w**i
+        return table
+
+    w = np.array([0.5, 2.0, -1.5])
+    table = f(tg.Tensor(w, requires_grad=True))
+    np.testing.assert_array_equal(table.data, np.stack([w**i for i in range(4)]))
+    jacobian = tg.jacobian(f)(w)
+    for i in range(4):
+        slope = i * w ** max(i - 1, 0)
+        np.testing.assert_allclose(jacobian[i], np.diag(slope), rtol=1e-15)
+
+
+def test_filling_needs_no_copy_for_each_row():
+    w = tg.Tensor(np.arange(3.0), requires_grad=True)
+    table = tg.Tensor(np.zeros((5, 3)))
+    table[0] = w
+    memory = table._array
+    del memory  # which would be a reader
+    place = table._array.ctypes.data
+    for i in range(1, 5):
+        table[i] = w * i
+        assert table._array.ctypes.data == place
+    kept = table * 1.0
+    table[0] = w * 100
+    assert table._array.ctypes.data != place
+    np.testing.assert_array_equal(kept.data[0], w.data)
+    np.sum(kept).backward()
+    np.testing.assert_array_equal(w.grad, np.full(3, 1 + 1 + 2 + 3 + 4))
+
+
+def test_what_was_shown_of_a_value_stays_as_it_was():
+    w = tg.Tensor(np.arange(3.0), requires_grad=True)
+    table = tg.Tensor(np.zeros((2, 3)))
+    table[0] = w
+    shown, data = table.numpy(), table.data
+    table[0] = w * 2
+    np.testing.assert_array_equal(shown, [[0, 1, 2], [0, 0, 0]])
+    np.testing.assert_array_equal(data, shown)
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda array, x: array.__setitem__(slice(None), x),
+        lambda array, x: array.__setitem__(0, x[0]),
+        lambda array, x: array.__setitem__([0, 1], x[:2]),
+        lambda array, x: array.__iadd__(x),
+        lambda array, x: np.copyto(array, x),
+        lambda array, x: np.add.at(array, [0], x[0]),
+    ],
+)
+def test_a_plain_array_does_not_take_a_recorded_tensor(fill):
+    x = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    array = np.zeros(3)
+    with pytest.raises((TypeError, ValueError, NotImplementedError)) as error:
+        fill(array, x)
+    said = f"{error.value} {error.value.__cause__}"
+    assert re.search(r"tg\.Tensor\(|has no derivative rule|write x = ", said)
+    np.testing.assert_array_equal(array, 0)
+    with tg.no_grad():
+        array[:] = x
+        array += x
+    np.testing.assert_array_equal(array, [2, 4, 6])
+
+
+def test_an_input_with_a_gradient_is_not_assigned_to():
+    w = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True, name="w")
+
+    def through_a_view():
+        tail = w[1:]
+        tail += 1
+
+    for assign in (lambda: w.__setitem__(0, 1.0), lambda: w.__iadd__(1), through_a_view):
+        with pytest.raises(RuntimeError, match="w is an input with requires_grad=True"):
+            assign()
+    np.testing.assert_array_equal(w.data, [1, 2, 3])
+    (w * w)[0].backward()
+    np.testing.assert_array_equal(w.grad, [2, 0, 0])
+
+
+def test_inside_no_grad_assignment_updates_the_parameter():
+    w = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    loss = np.sum(w * w)
+    with tg.no_grad():
+        w[0] = 5.0
+        w[1:] *= 2
+        tail = w[1:]
+        tail += 1
+    assert w.is_leaf
+    assert w.requires_grad
+    np.testing.assert_array_equal(w.data, [5, 5, 7])
+    with pytest.raises(RuntimeError, match="changed after"):
+        loss.backward()
+
+
+def test_inside_no_grad_a_recorded_tensor_is_not_cut_off():
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    h = w * 2
+    with tg.no_grad(), pytest.raises(RuntimeError, match=r"no_grad.*detach"):
+        h[0] = 1.0
+    h.sum().backward()
+    np.testing.assert_array_equal(w.grad, [2, 2])
+
+
+def test_arguments_of_the_caller_are_not_changed():
+    def f(x):
+        x[0] = 10.0
+        x += 1
+        return np.sum(x * x)
+
+    x = np.array([1.0, 2.0])
+    np.testing.assert_array_equal(tg.grad(f)(x), [0, 6])
+    np.testing.assert_array_equal(x, [1, 2])
+    assert tg.hessian(f)(x).tolist() == [[0, 0], [0, 2]]
+
+
+def test_what_is_read_only_in_numpy_is_read_only():
+    h = tg.Tensor([1.0, 2.0], requires_grad=True) * 2
+    for view in (np.broadcast_to(h, (3, 2)), np.diagonal(np.outer(h, h))):
+        with pytest.raises(ValueError, match="read-only"):
+            view[0] = 1.0
+
+
+def test_the_result_keeps_its_shape_and_dtype():
+    x = tg.Tensor(np.float32([1.0, 2.0]), requires_grad=True) * 1
+    with pytest.raises(ValueError, match=r"shape \(3, 2\).*x = x \+ y"):
+        x += np.ones((3, 2))
+    x += np.float64([0.1, 0.2])
+    assert x.dtype == np.float32
+    counts = tg.Tensor([1, 2])
+    with pytest.raises(TypeError, match="int64"):
+        counts += 0.5
+    with pytest.raises(TypeError, match="int64"):
+        counts[0] = x[0]
+
+
+def test_values_that_do_not_fit_are_refused_before_anything_changes():
+    x = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True) * 1
+    for index, value in ((slice(2), np.ones(3)), (7, 1.0), ([0, 9], 1.0)):
+        with pytest.raises((ValueError, IndexError), match="setitem"):
+            x[index] = value
+    np.testing.assert_array_equal(x.data, [1, 2, 3])
+
+
+def test_a_chain_of_many_views_is_read_and_written():
+    x = tg.Tensor(np.arange(3000.0), requires_grad=True) * 1
+    tail = x
+    for _ in range(2000):
+        tail = tail[1:]
+    tail *= 2
+    assert x.numpy()[1999] == 1999
+    assert x.numpy()[2000] == 4000
+    x *= 10
+    np.testing.assert_array_equal(tail.numpy(), np.arange(2000.0, 3000) * 20)
+
+
+def test_a_tensor_that_was_not_recorded_is_assigned_to_as_well():
+    x = tg.Tensor([1.0, 2.0, 3.0])
+    x[0] = 5.0
+    tail = x[1:]
+    tail *= 2
+    x += 1
+    np.testing.assert_array_equal(x.data, [6, 5, 7])
+    np.testing.assert_array_equal(tail.data, [5, 7])
+    assert not x.requires_grad

@@ -1,0 +1,292 @@
+"""The walk back along a tape: reverse-mode automatic differentiation.
+
+`walk_back` is all that the other modules use. `_walk` is the loop, `_pull` runs one rule; what has
+to be done otherwise (a stack of gradients at once, 0 * inf, a check) is done by another `pull`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.rules import Primitive, unbroadcast
+from tinygrad_edu.tape import Entry, call, not_finite
+
+__all__ = ["walk_back"]
+
+Pull = Callable[[Any, Entry, int, Any, Any, Any], Any]
+
+
+def walk_back(
+    entries: list[Entry],
+    g: Any,
+    targets: Collection[Entry] | None = None,
+    lift: Callable[[Entry, Any], Any] | None = None,
+    retain: bool = True,
+    watch: bool = False,
+    stacked: bool = False,
+) -> dict[Entry, Any]:
+    """The gradients of the last entry, weighted by `g`, with respect to the inputs of the tape.
+
+    In short, and without the checks:
+
+        gradients = {last: g}
+        for entry in reversed(entries):
+            g = gradients.pop(entry)
+            for source, rule in zip(entry.inputs, entry.primitive.rules):
+                gradients[source] += rule(g, entry.y, *entry.values)
+
+    Where a derivative is infinite, a gradient of 0 would become 0 * inf = NaN, also in a branch
+    that `np.where` did not take. So if a tape with singular operations gives a NaN, the walk asks
+    what had an influence on the result at all, and goes back again: the rest has gradient 0.
+
+    Args:
+        entries: all that the last one depends on, in order: see `reachable`.
+        g: the gradient at the last entry, of its shape and dtype; it is not changed.
+        targets: the entries at which the walk ends; `None` for all inputs that need a gradient.
+        lift: turns the value of an entry into something whose operations are recorded, for
+            gradients that are to be differentiated again; by default the rules run on arrays.
+        retain: whether the entries can be walked again.
+        watch: whether to stop at the first NaN or infinity.
+        stacked: whether `g` is a stack of gradients, one above the other along a new first axis;
+            then the results are stacks, too.
+
+    Returns:
+        A gradient for each target that the last entry depends on, in arrays of their own.
+
+    Raises:
+        FloatingPointError: with `watch`, a rule gave a NaN or an infinity.
+    """
+    pull: Pull = _pull_stack if stacked else _pull
+    if any(entry.primitive is not None and entry.primitive.singular for entry in entries):
+        with np.errstate(all="ignore"):
+            gradients = _walk(entries, g, targets, lift, pull)
+            if any(np.isnan(gx).any() for gx in gradients.values()):
+                pull = _with_influence(entries, targets, pull)
+                gradients = _walk(entries, g, targets, lift, pull)
+    else:
+        gradients = _walk(entries, g, targets, lift, pull)
+    if watch and not all(np.isfinite(gx).all() for gx in gradients.values()):
+        with np.errstate(all="ignore"):
+            _walk(entries, g, targets, lift, _with_check(pull))
+    if not retain:
+        for entry in entries:
+            if entry.primitive is not None:
+                entry.free()
+    # Sums of arrays without axes are NumPy scalars.
+    return gradients if lift else {entry: np.asarray(gx) for entry, gx in gradients.items()}
+
+
+def _walk(
+    entries: list[Entry],
+    g: Any,
+    targets: Collection[Entry] | None,
+    lift: Callable[[Entry, Any], Any] | None,
+    pull: Pull,
+) -> dict[Entry, Any]:
+    """One way back; `pull` runs the rule of one input."""
+    needed, ends = _way_to(entries, targets)
+    gradients = {entries[-1]: g} if entries[-1] in needed else {}
+    for entry in reversed(entries):
+        if entry in ends or entry not in gradients:
+            continue
+        g = gradients.pop(entry)
+        y, values, rules = entry.y, entry.values, entry.primitive.rules
+        if lift is not None:
+            y = lift(entry, y)
+            values = [
+                value if source is None else lift(source, value)
+                for source, value in zip(entry.inputs, values, strict=True)
+            ]
+        for position, source in enumerate(entry.inputs):
+            if source not in needed:
+                continue
+            rule = rules[position] if position < len(rules) else entry.primitive.rule(position)
+            if rule is None:
+                continue
+            gx = pull(rule, entry, position, g, y, values)
+            if source in gradients:
+                gradients[source] = gradients[source] + gx
+            elif source in ends and lift is None:
+                gradients[source] = _owned(gx, g, y, values)
+            else:
+                gradients[source] = gx
+    return gradients
+
+
+def _pull(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
+    """The gradient of one input of an entry."""
+    try:
+        gx = rule(g, y, *values, **entry.keywords)
+    except TypeError as error:
+        raise _in_rule(error, entry.primitive, position) from error
+    x = values[position]
+    try:
+        if gx.shape == x.shape and gx.dtype is x.dtype:
+            return gx
+    except AttributeError:
+        pass
+    return _fitted(gx, x, y, entry.primitive, position)
+
+
+def _pull_stack(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
+    """As `_pull` for each gradient of a stack: all at once where NumPy broadcasts over them."""
+    x, core = values[position], entry.primitive.core_axes
+    if core == 0:
+        gx = rule(g, y, *values, **entry.keywords)
+        stretched = (len(g), *(1,) * (y.ndim - x.ndim), *x.shape)
+        return unbroadcast(gx, stretched).reshape(len(g), *x.shape).astype(x.dtype)
+    if core == 2 and all(np.ndim(value) == 2 for value in values):
+        return rule(g, y, *values, **entry.keywords).astype(x.dtype)
+    return np.stack([_pull(rule, entry, position, one, y, values) for one in g])
+
+
+def _with_influence(entries: list[Entry], targets: Collection[Entry] | None, pull: Pull) -> Pull:
+    """As `pull`, but 0 instead of NaN where a value had no influence on the last entry at all.
+
+    Not at all means that a choice (`np.where`, an index) or a constant 0 stands in the way. That a
+    gradient happens to be 0 is no proof: that of sqrt(x)**2 at 0 is 0 * inf, too, and its slope 1.
+    """
+    reached = _influence(entries, targets)
+
+    def pull_with_influence(
+        rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any
+    ) -> Any:
+        elementwise = entry.primitive.core_axes == 0
+        dead = ~reached[entry, None if elementwise else position]
+
+        def cleaned(gx: Any) -> Any:
+            return np.where(dead & np.isnan(gx), 0, gx)
+
+        if elementwise:  # before sums over what was broadcast mix the NaN with numbers
+            return pull(
+                lambda *args, **keywords: cleaned(rule(*args, **keywords)),
+                entry,
+                position,
+                g,
+                y,
+                values,
+            )
+        return cleaned(pull(rule, entry, position, g, y, values))
+
+    return pull_with_influence
+
+
+def _influence(
+    entries: list[Entry], targets: Collection[Entry] | None
+) -> dict[tuple[Entry, int | None], np.ndarray]:
+    """Which values had an influence on the last entry: those of entries, and of each input.
+
+    This is the walk back with random weights, in which no two paths cancel, along the same tape
+    with other values: a 0, an infinity or a NaN that was computed could as well have been another
+    number. What it is multiplied by then only is 0 where a choice or a constant makes it so.
+    """
+    rng = np.random.default_rng(0)
+    reached: dict[tuple[Entry, int | None], np.ndarray] = {}
+
+    def another(entry: Entry, value: np.ndarray) -> np.ndarray:
+        if not entry.requires_grad:
+            return value
+        weights = rng.uniform(1, 2, value.shape)
+        numbers = np.where(np.isfinite(value), value, weights)
+        return np.where(numbers == 0, 1e-20 * weights, numbers)
+
+    def pull(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
+        reached[entry, None] = g != 0
+
+        def reaching(*args: Any, **keywords: Any) -> Any:
+            return np.where(g != 0, rule(*args, **keywords), 0)
+
+        elementwise = entry.primitive.core_axes == 0
+        try:
+            gx = _pull(reaching if elementwise else rule, entry, position, g, y, values)
+        except Exception:  # a rule may do anything at values for which it was not made
+            gx = np.ones(values[position].shape)
+        alive = np.asarray(gx != 0)
+        reached[entry, position] = alive
+        return alive * rng.uniform(1, 2, alive.shape)
+
+    last = entries[-1].y
+    _walk(entries, rng.uniform(1, 2, last.shape), targets, another, pull)
+    return reached
+
+
+def _with_check(pull: Pull) -> Pull:
+    """As `pull`, with an error at the first gradient that is not finite."""
+
+    def pull_with_check(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
+        gx = pull(rule, entry, position, g, y, values)
+        if not np.isfinite(gx).all():
+            raise FloatingPointError(
+                f"backward: the gradient of input {position} of {call(entry)} is {not_finite(gx)}"
+            )
+        return gx
+
+    return pull_with_check
+
+
+def _way_to(
+    entries: list[Entry], targets: Collection[Entry] | None
+) -> tuple[set[Entry], set[Entry]]:
+    """The entries that gradients have to reach on the way to the targets, and where they end."""
+    if targets is None:
+        needed = {entry for entry in entries if entry.requires_grad}
+        return needed, {entry for entry in needed if entry.primitive is None}
+    needed = set(targets)
+    for entry in entries:
+        if not needed.isdisjoint(entry.inputs):
+            needed.add(entry)
+    return needed, set(targets)
+
+
+def _in_rule(error: TypeError, primitive: Primitive, position: int) -> TypeError:
+    return TypeError(
+        f"in the derivative rule of {primitive.name} for its input {position}, called as "
+        f"rule(g, y, *inputs, **keywords): {error}"
+    )
+
+
+def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any:
+    """The gradient of `x` with broadcasting undone and in the dtype of `x`.
+
+    Raises:
+        ValueError: the rule returned something that is not a gradient of `x`.
+    """
+    if gx is None:
+        raise ValueError(
+            f"the derivative rule of {primitive.name} for its input {position} returned None"
+        )
+    if not hasattr(gx, "shape"):
+        gx = np.asarray(gx)
+    if gx.dtype.kind != "f":
+        raise ValueError(
+            f"the derivative rule of {primitive.name} for its input {position} returned dtype "
+            f"{gx.dtype}, not a floating-point gradient"
+        )
+    core = primitive.core_axes
+    if gx.shape != x.shape:
+        if core is None:
+            fits = False
+        elif core == 0:
+            fits = gx.shape == y.shape
+        else:
+            core = min(core, x.ndim)
+            fits = gx.shape[-core:] == x.shape[-core:]
+        if not fits:
+            broadcasts = core is None and gx.shape == y.shape
+            hint = "; if it broadcasts, pass core_axes=0 to .derivative" if broadcasts else ""
+            raise ValueError(
+                f"the derivative rule of {primitive.name} for its input {position} returned "
+                f"shape {gx.shape}, but the input has shape {x.shape} and the output {y.shape}"
+                f"{hint}"
+            )
+        gx = unbroadcast(gx, x.shape)
+    return gx if gx.dtype == x.dtype else gx.astype(x.dtype)
+
+
+def _owned(gx: Any, g: Any, y: Any, values: Any) -> np.ndarray:
+    """`gx`, or a copy of it if it may share its memory with anything that the rule was given."""
+    fresh = type(gx) is np.ndarray and gx.base is None and gx is not g and gx is not y
+    return gx if fresh and not any(gx is value for value in values) else np.array(gx)
