@@ -20,6 +20,8 @@ COMMANDS = {
     "scaling": "chains of 1e5 and of 1e6 operations",
     "gradcheck": "what gradient checkers catch of wrong gradients, and accept of right ones",
     "mutation": "whether the tests notice a wrong derivative",
+    "coverage": "how much NumPy code can be differentiated as it is, by this engine and others",
+    "fuzz": "random programs, against PyTorch and the gradient checker",
 }
 # A module cannot be called `import`.
 MODULES = {"import": "imports"}
@@ -53,6 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mutation.add_argument("--only", metavar="FILE", help="of one file, such as linalg.py")
     mutation.add_argument("--jobs", type=_count, default=2, help="test runs at a time; default: 2")
     mutation.add_argument("--seed", type=int, default=0, help="of the draw; default: 0")
+    coverage = parsers["coverage"]
+    coverage.add_argument("--limit", type=_count, help="how many expressions to try; default: all")
+    coverage.add_argument("--only", metavar="GROUP", help="of one group, such as indexing")
+    fuzz = parsers["fuzz"]
+    fuzz.add_argument(
+        "--programs", type=_count, default=10_000, help="how many to try; default: 10000"
+    )
+    fuzz.add_argument("--seed", type=int, default=0, help="of the programs; default: 0")
+    fuzz.add_argument("--jobs", type=_count, default=2, help="processes; default: 2")
+    fuzz.add_argument(
+        "--check-every", type=_count, default=20, help="also ask the checker; default: of 20 one"
+    )
     options = parser.parse_args(arguments)
     if options.name is None:
         parser.print_help()

@@ -388,3 +388,25 @@ def test_a_tensor_that_was_not_recorded_is_assigned_to_as_well():
     np.testing.assert_array_equal(x.data, [6, 5, 7])
     np.testing.assert_array_equal(tail.data, [5, 7])
     assert not x.requires_grad
+    assert x.is_input
+
+
+def test_a_buffer_of_a_module_stays_in_its_state():
+    class Net(tg.nn.Module):
+        def __init__(self):
+            self.w = tg.Tensor([1.0, 2.0], requires_grad=True)
+            self.mean = tg.Tensor([0.0, 0.0], name="mean")
+
+        def forward(self, x):
+            return x * self.w - self.mean
+
+    net = Net()
+    before = net.state_dict().keys()
+    y = net(np.ones(2))
+    net.mean[0] = 5.0
+    net.mean += 1
+    assert net.state_dict().keys() == before
+    np.testing.assert_array_equal(net.mean.data, [6, 1])
+    assert net.mean.name == "mean"
+    y.sum().backward()  # has read the mean as it was
+    np.testing.assert_array_equal(net.w.grad, [1, 1])

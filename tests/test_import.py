@@ -18,6 +18,7 @@ FLOORS = {
     "calculus": 0,
     "tape": 1,
     "walk": 1,
+    "book": 1,
     "recording": 2,
     "tensor": 2,
     "transforms": 3,

@@ -321,7 +321,6 @@ def test_backward_of_something_that_needs_no_gradient():
         (lambda x: np.add(x, x, where=[True, False, True]), "where="),
         (lambda x: np.sum(x, initial=1.0), "initial="),
         (lambda x: np.exp(x, dtype=np.float32), "dtype="),
-        (lambda x: np.reshape(x, (3, 1), order="F"), "order="),
         (lambda x: np.sum(x, dtype=int), "np.sum.*int64"),
         (lambda x: np.sum(a=x), "by position"),
         (lambda x: np.hypot.reduce(x), r"np.hypot.reduce has no derivative rule"),

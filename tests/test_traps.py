@@ -461,6 +461,21 @@ def test_nor_has_it_a_second_derivative():
         np.testing.assert_allclose(T.grad, [3, -np.e, -np.inf, -1])
 
 
+def test_what_gets_no_weight_has_no_influence():
+    x = tg.Tensor([0.0, 4.0], requires_grad=True)
+    np.sqrt(x).backward(gradient=[0.0, 2.0])
+    np.testing.assert_array_equal(x.grad, [0, 0.5])
+    y, pullback = tg.vjp(np.sqrt, np.array([0.0, 4.0]))
+    np.testing.assert_array_equal(pullback(np.array([0.0, 2.0]))[0], [0, 0.5])
+    np.testing.assert_array_equal(pullback(np.array([3.0, 0.0]))[0], [np.inf, 0])
+    J = tg.jacobian(np.sqrt)(np.array([0.0, 4.0]))
+    np.testing.assert_array_equal(J, [[np.inf, 0], [0, 0.25]])
+    rows = tg.jacobian(lambda x: np.linalg.inv(np.diag(np.log(x))))(np.array([np.e, 5.0]))
+    assert np.isfinite(rows).all()
+    _, dy = tg.jvp(np.sqrt, np.array([0.0, 4.0]), np.array([0.0, 1.0]))
+    np.testing.assert_array_equal(dy, [0, 0.25])
+
+
 def test_a_gradient_that_happens_to_be_zero_is_not_taken_for_no_influence():
     # The slope is 1, out of 0 * inf: NaN says that it is not known, 0 would be wrong.
     assert np.isnan(quiet(tg.grad(lambda x: np.sqrt(x) ** 2))(0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -35,8 +36,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "The exit status is 0 if it is right, 1 if it is wrong, 2 if it could not be checked.",
     )
     command.add_arguments(check)
+    rules = commands.add_parser(
+        "rules",
+        help="print the rule book: every function with its derivative",
+        description="Prints every function that can be differentiated, with its derivative lines "
+        "as they stand in the source. g is the gradient at the output, y the output.",
+    )
+    rules.add_argument("name", nargs="?", default="", help="only functions with this in the name")
+    rules.add_argument("--table", action="store_true", help="the names alone, as in the README")
     options = parser.parse_args(arguments)
+    if options.command == "rules":
+        return _rules(options.name, options.table)
     return command.run(options) if options.command == "check" else _demo(options.steps, options.out)
+
+
+def _rules(name: str, as_table: bool) -> int:
+    from tinygrad_edu import book
+
+    listing = book.table() if as_table else book.text(name)
+    if not listing:
+        print(
+            f"no function with {name!r} in its name has a rule; tg.derivative or tg.composition "
+            f"write one into the book",
+            file=sys.stderr,
+        )
+        return 1
+    with contextlib.suppress(BrokenPipeError):  # as of `| head`
+        print(listing, flush=True)
+    return 0
 
 
 def _demo(steps: int, out: Path) -> int:

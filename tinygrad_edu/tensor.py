@@ -497,9 +497,9 @@ class Tensor:
         if self.requires_grad and mode.on:
             raise TypeError(
                 f"{what} would lose its gradient without a word. To stay on the tape use NumPy "
-                f"functions (np.exp, not math.exp; np.stack([...]), not np.array([...])), and make "
-                f"an array that is to be filled a Tensor: out = tg.Tensor(np.zeros(n)). To leave "
-                f"it use x.item(), x.numpy() or x.detach()"
+                f"functions: np.exp, not math.exp; np.stack([...]) or np.block([[...]]), not "
+                f"np.array([...]); and an array that is to be filled is to be a Tensor, "
+                f"out = tg.Tensor(np.zeros(n)). To leave it use x.item(), x.numpy(), x.detach()"
             )
 
     # Operators.
@@ -571,9 +571,12 @@ class Tensor:
                 "assigning to a recorded tensor inside no_grad() would cut it off its tape: "
                 "assign outside of it, or to x.detach()"
             )
-        if self.name is not None:
-            new.name = self.name
-        self._array, self._entry = new._array, new._entry
+        entry, name = new._entry, self.name
+        if entry is None and self.is_input:
+            entry = Entry.of_input(new._array, requires_grad=False)
+        self._array, self._entry = new._array, entry
+        if name is not None:
+            self.name = name
 
     def __getattr__(self, name: str) -> Any:
         hint = f"; write np.{name}(x)" if callable(getattr(np, name, None)) else ""

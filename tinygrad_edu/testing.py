@@ -14,6 +14,7 @@ Needs hypothesis, which the extra `testing` brings: pip install hypothesis.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +23,9 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 
-from tinygrad_edu.gradcheck import GradientReport, assert_grad
+from tinygrad_edu.gradcheck import GradientError, GradientReport, check_grad
+from tinygrad_edu.transforms import grad, jvp, vjp
+from tinygrad_edu.trees import tree_leaves, tree_map
 
 __all__ = ["arrays", "broadcastable", "check_grads", "separated", "shapes"]
 
@@ -148,21 +151,86 @@ def broadcastable(
 
 
 def check_grads(
-    f: Callable[..., Any], modes: Sequence[str] = ("rev",), order: int = 2
+    f: Callable[..., Any],
+    modes: Sequence[str] = ("fwd", "rev"),
+    order: int = 2,
+    argnum: int | Sequence[int] | None = None,
 ) -> Callable[..., GradientReport]:
-    """Checks the derivatives of `f` in autograd's manner: `check_grads(f)(*args)`.
+    """Checks the derivatives of `f` in autograd's manner: `check_grads(f)(*args, **keywords)`.
 
-    The same as `assert_grad(f, *args, order=order)`; it raises an AssertionError with the report
-    if a gradient is wrong. Of autograd's modes there is "rev" alone.
+    The gradients are checked as by `assert_grad`, up to the given order, but that of a constant may
+    be 0; with "fwd" among the
+    modes, `tg.jvp` is then checked against them.
+
+    Args:
+        f: a function of arrays; it is called with the keywords that the check is called with.
+        modes: "fwd", "rev" or both.
+        order: how often to differentiate.
+        argnum: the position of the argument to differentiate by, or several; by default all that
+            are floating-point. As in autograd it may stand in the place of `modes`.
+
+    Raises:
+        GradientError: a gradient is wrong; it is an AssertionError with the report.
 
     Example:
         >>> check_grads(np.tanh)(np.array([0.5, 1.0]))
         <gradient of tanh: OK>
+        >>> check_grads(np.sum, modes=["rev"], order=1)(np.ones((2, 3)), axis=0)
+        <gradient of sum: OK>
     """
-    if tuple(modes) != ("rev",):
-        raise ValueError(f"there is reverse mode only, modes=('rev',); got {modes!r}")
+    if isinstance(modes, int) or (modes and all(isinstance(mode, int) for mode in modes)):
+        modes, argnum = ("fwd", "rev"), modes  # type: ignore[assignment]
+    if isinstance(modes, str) or not modes or not set(modes) <= {"fwd", "rev"}:
+        raise ValueError(f"modes are 'fwd', 'rev' or both, in a list; got {modes!r}")
 
-    def check(*args: Any, **options: Any) -> GradientReport:
-        return assert_grad(f, *args, order=order, **options)
+    def check(*args: Any, **keywords: Any) -> GradientReport:
+        called = functools.wraps(f)(functools.partial(f, **keywords)) if keywords else f
+        positions = argnum if argnum is None or isinstance(argnum, int) else tuple(argnum)
+        report = check_grad(called, *args, argnums=positions, order=order)
+        of_nothing = ("constant output", "zero elements")
+        others = [p for p in report.problems if not p.startswith(of_nothing)]
+        if others or any(i.is_bad().any() for i in report.inputs):
+            raise GradientError(report)
+        if "fwd" in modes:
+            _assert_forward(called, args, order)
+        return report
 
     return check
+
+
+def _assert_forward(f: Callable[..., Any], args: tuple[Any, ...], order: int) -> None:
+    """Along random vectors, v: <g, J v> is <g J, v>; and so for the gradient, to the order."""
+    rng = np.random.default_rng(0)
+    chosen = [i for i, arg in enumerate(args) if all(map(_is_float, tree_leaves(arg)))]
+
+    def of_chosen(*xs: Any) -> Any:
+        every = list(args)
+        for i, x in zip(chosen, xs, strict=True):
+            every[i] = x
+        return [y for y in tree_leaves(f(*every)) if _is_float(y)]
+
+    def random_like(tree: Any) -> Any:
+        return tree_map(lambda leaf, _: rng.normal(size=np.shape(leaf)), tree, "")
+
+    def inner(a: Any, b: Any) -> Any:
+        return sum(np.sum(x * y) for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True))
+
+    xs = tuple(args[i] for i in chosen)
+    v = random_like(xs)
+    y, dy = jvp(of_chosen, xs, v)
+    _, pullback = vjp(of_chosen, *xs)
+    g = random_like(y)
+    forward, backward = inner(g, dy), inner(pullback(g), v)
+    if not np.isclose(forward, backward, rtol=1e-6, atol=1e-9):
+        raise AssertionError(
+            f"jvp and vjp disagree: the derivative along a vector is {forward}, the gradient "
+            f"times that vector {backward}"
+        )
+    if order > 1 and xs:
+        everywhere = tuple(range(len(xs)))
+        gradient = grad(lambda *xs: inner(of_chosen(*xs), g), everywhere)
+        _assert_forward(gradient, xs, order - 1)
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, float) or getattr(x, "dtype", np.dtype(bool)).kind == "f"

@@ -138,7 +138,8 @@ def jvp(f: Function, xs: tuple[Any, ...], vs: tuple[Any, ...]) -> tuple[Any, Any
     xs, vs = _as_tuple(xs), _as_tuple(vs)
     tangents = _matching(vs, xs, "vs", "xs")
     run = _run_by_all(f, xs)
-    with recording(True):
+    # Where the gradient is infinite, 0 * inf is only on the way to the derivative by the weights.
+    with recording(True), np.errstate(invalid="ignore"):
         weights = [_ones(plain(y)) for y in run.outputs]
         ends = [weight._own_entry() for weight in weights]
         pairs = zip(run.pull_back(weights), tangents, strict=True)

@@ -64,7 +64,7 @@ def walk_back(
         with np.errstate(all="ignore"):
             gradients = _walk(entries, g, targets, lift, pull)
             if any(np.isnan(gx).any() for gx in gradients.values()):
-                pull = _with_influence(entries, targets, pull)
+                pull = _with_influence(entries, g, targets, pull)
                 gradients = _walk(entries, g, targets, lift, pull)
     else:
         gradients = _walk(entries, g, targets, lift, pull)
@@ -143,13 +143,15 @@ def _pull_stack(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: 
     return np.stack([_pull(rule, entry, position, one, y, values) for one in g])
 
 
-def _with_influence(entries: list[Entry], targets: Collection[Entry] | None, pull: Pull) -> Pull:
+def _with_influence(
+    entries: list[Entry], g: Any, targets: Collection[Entry] | None, pull: Pull
+) -> Pull:
     """As `pull`, but 0 instead of NaN where a value had no influence on the last entry at all.
 
     Not at all means that a choice (`np.where`, an index) or a constant 0 stands in the way. That a
     gradient happens to be 0 is no proof: that of sqrt(x)**2 at 0 is 0 * inf, too, and its slope 1.
     """
-    reached = _influence(entries, targets)
+    reached = _influence(entries, g, targets, pull)
 
     def pull_with_influence(
         rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any
@@ -175,7 +177,7 @@ def _with_influence(entries: list[Entry], targets: Collection[Entry] | None, pul
 
 
 def _influence(
-    entries: list[Entry], targets: Collection[Entry] | None
+    entries: list[Entry], g: Any, targets: Collection[Entry] | None, pull: Pull
 ) -> dict[tuple[Entry, int | None], np.ndarray]:
     """Which values had an influence on the last entry: those of entries, and of each input.
 
@@ -193,7 +195,7 @@ def _influence(
         numbers = np.where(np.isfinite(value), value, weights)
         return np.where(numbers == 0, 1e-20 * weights, numbers)
 
-    def pull(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
+    def pull_weights(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
         reached[entry, None] = g != 0
 
         def reaching(*args: Any, **keywords: Any) -> Any:
@@ -201,15 +203,17 @@ def _influence(
 
         elementwise = entry.primitive.core_axes == 0
         try:
-            gx = _pull(reaching if elementwise else rule, entry, position, g, y, values)
+            gx = pull(reaching if elementwise else rule, entry, position, g, y, values)
         except Exception:  # a rule may do anything at values for which it was not made
-            gx = np.ones(values[position].shape)
+            gx = np.ones((*g.shape[: g.ndim - y.ndim], *values[position].shape))
         alive = np.asarray(gx != 0)
         reached[entry, position] = alive
         return alive * rng.uniform(1, 2, alive.shape)
 
-    last = entries[-1].y
-    _walk(entries, rng.uniform(1, 2, last.shape), targets, another, pull)
+    weights = rng.uniform(1, 2, g.shape)
+    if not getattr(g, "requires_grad", False):
+        weights *= g != 0
+    _walk(entries, weights, targets, another, pull_weights)
     return reached
 
 

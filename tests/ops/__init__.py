@@ -4,12 +4,23 @@ A case is a function of arrays and a hypothesis strategy of its arguments. `op` 
 the rule book it is for; a test fails if a line has no case.
 """
 
-from ops import elementwise, indexing, linalg, neural, reductions, shapes
+from ops import (
+    differences,
+    elementwise,
+    indexing,
+    linalg,
+    neural,
+    reductions,
+    shapes,
+    sorting,
+)
 
 CASES = [
     *elementwise.CASES,
     *reductions.CASES,
     *shapes.CASES,
+    *sorting.CASES,
+    *differences.CASES,
     *indexing.CASES,
     *linalg.CASES,
     *neural.CASES,

@@ -167,17 +167,23 @@ softplus.derivative(lambda g, y, x: g * sigmoid(x))
 def _shifted(x: Any, axis: Any) -> tuple[Any, Any]:
     """x minus its maximum along the axis, so that exp cannot overflow; and that maximum.
 
-    The maximum is at least the lowest finite number, so that -inf - (-inf) does not arise.
+    The maximum is at least the lowest finite number, so that -inf - (-inf) does not arise. Beside
+    an inf everything else is at -inf.
     """
     x = _floating(x)
     lowest = np.finfo(x.dtype).min
     top = np.maximum.reduce(x, axis=axis, keepdims=True, initial=lowest)
+    if np.isinf(top).any():
+        finite = np.where(np.isinf(top), 0, top)
+        return np.where(x == top, 0, np.where(top > finite, -np.inf, x) - finite), top
     return x - top, top
 
 
 @primitive
 def logsumexp(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) along an axis (or several): a smooth maximum.
+
+    Of values that are all -inf it is -inf, and its derivative 0.
 
     Example:
         >>> logsumexp(np.array([1e4, 1e4])) - 1e4
@@ -202,6 +208,8 @@ logsumexp.derivative(_logsumexp_dx)
 def softmax(x: Any, axis: Any = -1) -> Any:
     """exp(x) / sum(exp(x)) along an axis: positive numbers that add up to 1.
 
+    Of values that are all -inf, as in a row that is masked as a whole, it is 0.
+
     Example:
         >>> softmax(np.array([[0.0, 0.0], [-1e4, 1e4]]))
         array([[0.5, 0.5],
@@ -209,7 +217,7 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     """
     with np.errstate(over="ignore", under="ignore"):
         y = np.exp(_shifted(x, axis)[0])
-        y /= y.sum(axis=axis, keepdims=True)
+        y /= np.maximum(y.sum(axis=axis, keepdims=True), 1)  # 0 if all are -inf
         return y
 
 
@@ -222,13 +230,16 @@ softmax.derivative(
 def log_softmax(x: Any, axis: Any = -1) -> Any:
     """log(softmax(x)) along an axis, without the rounding of log after exp.
 
+    Of values that are all -inf it is -inf, as softmax is 0.
+
     Example:
         >>> log_softmax(np.array([0.0, 1e4]))
         array([-10000.,      0.])
     """
     with np.errstate(over="ignore", under="ignore"):
         shifted, _ = _shifted(x, axis)
-        return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+        total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
+        return shifted - np.log(np.maximum(total, 1))  # 0 if all are -inf
 
 
 log_softmax.derivative(

@@ -140,6 +140,9 @@ def slope_at_0(
             step /= 64
             continue
         windows.append(window)
+        if step == FIRST and window.steepest == 0.0 and _is_still(d, farthest):
+            error = noise(farthest) / farthest
+            return Slope(0.0, error, 0.0, 0.0, window.reach)
         step = window.step / 4
         if not window.is_smooth:
             best = None  # it only looked smooth from afar
@@ -288,6 +291,12 @@ def _holds_below(
     bent = abs((d(last) - d(-last)) / (2 * last) - window.slope.value)
     moved = abs((above - below) / (2 * h) - window.slope.value)
     return moved <= allowed + bent and abs(above + below) / h <= allowed + window.gap
+
+
+def _is_still(d: Callable[[float], float], farthest: float) -> bool:
+    """Whether the function does not move at all, neither near nor far."""
+    near = (2.0**-k for k in range(12, 44, 6))
+    return all(d(h) == d(-h) == 0.0 for h in (*_far(farthest), *near))
 
 
 def _far(farthest: float) -> list[float]:
