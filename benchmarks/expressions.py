@@ -721,6 +721,10 @@ first = total
 total += x[1]
 return total * first
 
+first = s
+s += t
+return s * first
+
 total = np.sum(x)
 before = total
 total *= 2

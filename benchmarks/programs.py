@@ -268,7 +268,8 @@ def _inputs(rng: np.random.Generator, low: float = -2.0) -> dict[str, np.ndarray
     n, m, k = (int(side) for side in rng.choice([1, 2, 3, 3, 4], 3))
     shapes = [(n,), (m,), (n, m), (m, n), (n, n), (1, m), (n, 1), (k, n, m), (m, k), ()]
     chosen = rng.integers(len(shapes), size=int(rng.integers(1, 5)))
-    return {f"x{i}": rng.uniform(low, 2, shapes[j]).round(3) for i, j in enumerate(chosen)}
+    values = [np.asarray(rng.uniform(low, 2, shapes[j]).round(3)) for j in chosen]
+    return {f"x{i}": value for i, value in enumerate(values)}
 
 
 def _apply(

@@ -126,6 +126,23 @@ def add_at(x):
     np.add.at(x, (np.array([0, 0, 1]), np.array([1, 1, 2])), x[1])
 
 
+def add_at_a_list(x):
+    np.add.at(x[0], [0, 0, 1], x[1])
+
+
+def numbers_are_not_changed_in_place(x):
+    total = x[0, 0]
+    first = total
+    total += x[1, 1]
+    total *= 2
+    x[0] = total * first
+
+
+def a_number_in_an_array_is(x):
+    entry = x[0, 1, ...]
+    entry += 5
+
+
 def out(x):
     np.multiply(x, 3.0, out=x)
 
@@ -163,6 +180,9 @@ PROGRAMS = [
     a_new_axis,
     a_copy,
     add_at,
+    add_at_a_list,
+    numbers_are_not_changed_in_place,
+    a_number_in_an_array_is,
     out,
     methods,
     recurrence,

@@ -553,6 +553,16 @@ class TestQuantile:
         assert gradient.sum() == pytest.approx(1)
         assert np.count_nonzero(gradient > 1e-12) <= 2
 
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    @pytest.mark.parametrize("method", ["lower", "higher"])
+    @pytest.mark.parametrize("f", [np.quantile, np.percentile, np.nanquantile, np.nanpercentile])
+    def test_levels_are_rounded_as_in_numpy(self, f, method, dtype):
+        unit = 100 if "percentile" in f.__name__ else 1
+        for n, k in itertools.product((2, 3, 6, 8, 11, 21), range(21)):
+            x, q = np.arange(n).astype(dtype), k / 20 * unit
+            gradient = tg.grad(lambda x: f(x, q, method=method))(x)  # noqa: B023
+            assert np.argmax(gradient) == f(x, q, method=method), (n, q)
+
     @pytest.mark.parametrize("f", [np.quantile, np.percentile, np.nanquantile, np.nanpercentile])
     def test_other_methods_are_refused(self, f):
         with pytest.raises(NotImplementedError, match="rules for linear, lower, higher, midpoint"):
@@ -640,7 +650,30 @@ def test_empty_arrays():
             assert slopes(lambda x: f(x, axis=1), np.zeros((0, 3)))[0].shape == (0, 3)  # noqa: B023
 
 
-# Other precisions.
+# Other dtypes.
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        *(np.modf, np.frexp, np.heaviside, np.clip, np.divmod, np.copysign),
+        *(np.ptp, np.var, np.std, np.nansum, np.nanmean, np.average, np.median, np.trapezoid),
+        *[lambda x, ord=ord: np.linalg.norm(x, ord) for ord in (None, 0, 1, 3, inf, -inf)],
+        *[lambda x, ord=ord: np.linalg.norm(np.stack([x, x]), ord) for ord in (1, "nuc", inf)],
+        lambda x: np.average(x, weights=x),
+        lambda x: np.average(x, weights=np.float32([1, 2, 3])),
+    ],
+)
+def test_of_integers_without_gradient_the_value_is_numpys(f):
+    x = np.array([3, -1, 2], np.int16)
+    n = {np.clip: 3}.get(f, getattr(f, "nin", 1))
+    actual, expected = f(*[tg.Tensor(x)] * n), f(*[x] * n)
+    if not isinstance(expected, tuple):
+        actual, expected = (actual,), (expected,)
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a.data if isinstance(a, tg.Tensor) else a, e)
+        assert a.dtype == e.dtype
+
 
 BOTH = [*elementwise.CASES, *reductions.CASES]
 

@@ -230,7 +230,13 @@ def test_comparisons_give_plain_booleans(op):
 
 
 def numpy_functions():
-    return [f for f in PRIMITIVES if not isinstance(f, np.ufunc) and f not in (np.dot, np.where)]
+    def has_names(function):
+        try:
+            return function not in (np.dot, np.where) and bool(inspect.signature(function))
+        except ValueError:
+            return False
+
+    return [f for f in PRIMITIVES if not isinstance(f, np.ufunc) and has_names(f)]
 
 
 @pytest.mark.parametrize("function", numpy_functions(), ids=lambda f: f.__name__)

@@ -317,13 +317,14 @@ def test_backward_of_something_that_needs_no_gradient():
         (lambda x: np.add(x, x, out=np.zeros(3)), r"np.add with out="),
         (lambda x: np.sum(x, out=np.zeros(())), r"np.sum with out="),
         (lambda x: np.zeros(3).__iadd__(x), r"np.add with out=.*a = a \+ x.*tg\.Tensor\(a\)"),
-        (lambda x: np.sum(x, where=[True, False, True]), "where="),
         (lambda x: np.add(x, x, where=[True, False, True]), "where="),
-        (lambda x: np.sum(x, initial=1.0), "initial="),
         (lambda x: np.exp(x, dtype=np.float32), "dtype="),
         (lambda x: np.sum(x, dtype=int), "np.sum.*int64"),
         (lambda x: np.sum(a=x), "by position"),
-        (lambda x: np.hypot.reduce(x), r"np.hypot.reduce has no derivative rule"),
+        (lambda x: np.arctan2.reduce(x), r"np.arctan2.reduce has no derivative rule"),
+        (lambda x: np.add.reduceat(x, [0, 2]), r"np.add.reduceat has no derivative rule"),
+        (lambda x: np.hypot.reduce(x, initial=1.0), r"np.hypot.reduce of Tensors.*no initial="),
+        (lambda x: np.hypot.reduce(x[:0]), r"at least one value"),
         (lambda x: np.fft.fft(x), r"np.fft.fft has no derivative rule.*tg\.derivative"),
         (lambda x: x.__setitem__(0, 1.0), r"input with requires_grad=True.*copy.*no_grad"),
         (lambda x: x.__iadd__(1.0), r"input with requires_grad=True.*copy.*no_grad"),
@@ -710,3 +711,86 @@ def test_a_tensor_by_name_after_a_default_that_is_left_out():
     y = affine(3.0, b=b)
     y.backward()
     assert (y.item(), b.grad) == (11.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda f, x: f.reduce(x),
+        lambda f, x: f.reduce(x, axis=1),
+        lambda f, x: f.accumulate(x),
+        lambda f, x: f.accumulate(x, axis=1),
+        lambda f, x: f.outer(x, x[0]),
+    ],
+)
+@pytest.mark.parametrize(
+    "ufunc",
+    [
+        *(np.add, np.multiply, np.maximum, np.minimum, np.subtract),
+        *(np.divide, np.logaddexp, np.hypot, np.fmax),
+    ],
+)
+def test_methods_of_ufuncs(ufunc, method):
+    x = np.array([[0.5, 2.0, 0.25], [1.5, -0.7, 3.0]])
+    recorded = method(ufunc, tg.Tensor(x, requires_grad=True))
+    np.testing.assert_array_equal(np.asarray(tg.tensor.plain(recorded)), method(ufunc, x))
+    assert tg.check_grad(lambda x: method(ufunc, x), x)
+
+
+def test_methods_of_ufuncs_without_a_derivative():
+    x = np.array([[0.5, 2.0], [1.5, -0.75]])
+    for method in (lambda x: np.greater.outer(x, x), lambda x: np.floor_divide.reduce(x)):
+        recorded = method(tg.Tensor(x, requires_grad=True))
+        assert type(recorded) is np.ndarray
+        np.testing.assert_array_equal(recorded, method(x))
+
+
+def test_methods_and_attributes_of_arrays():
+    x = np.array([[0.5, 2.0, -0.25], [1.5, -0.75, 3.0]])
+    t = tg.Tensor(x, requires_grad=True)
+    for f in (
+        lambda x: x.prod(axis=0),
+        lambda x: x.var(axis=1, ddof=1),
+        lambda x: x.std(),
+        lambda x: x.cumsum(1),
+        lambda x: x.cumprod(axis=0),
+        lambda x: x.clip(-0.5, 1.0),
+        lambda x: x.swapaxes(0, 1),
+        lambda x: x.repeat(2, axis=1),
+        lambda x: x.take([2, 0, 2], axis=1),
+        lambda x: x.diagonal(1),
+        lambda x: x.trace(),
+        lambda x: x.flatten(),
+        lambda x: x.compress([True, False, True], axis=1),
+        lambda x: x.reshape(3, 2, order="F"),
+        lambda x: x.mT,
+        lambda x: x.real,
+        lambda x: x.flat[4] * x.flat[0],
+        lambda x: x.view(),
+        lambda x: x % 0.7,
+        lambda x: 5.0 % (x + 4),
+        lambda x: divmod(x, 0.7)[1],
+        lambda x: divmod(5.0, x + 4)[1],
+        lambda x: x.round(1) * x + x.conj(),
+    ):
+        np.testing.assert_array_equal(f(t).data, f(x), strict=True)
+        assert not tg.check_grad(f, x).wrong
+    for f in (
+        lambda x: x // 0.7,
+        lambda x: 7.0 // x,
+        lambda x: x.argsort(),
+        lambda x: x.argmax(axis=1),
+        lambda x: x.round(1),
+        lambda x: x.imag,
+        lambda x: x.all() or x.any(),
+        lambda x: x.nonzero()[0],
+        lambda x: x[0].searchsorted(1.0),
+        lambda x: round(x[0, 0], 1),
+        lambda x: x.item(4),
+        lambda x: x.item(1, 2),
+    ):
+        assert not isinstance(f(t), tg.Tensor)
+        np.testing.assert_array_equal(f(t), f(x))
+    with pytest.raises(TypeError, match="lose its gradient"):
+        t.tolist()
+    assert t.detach().tolist() == x.tolist()

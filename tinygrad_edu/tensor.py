@@ -8,6 +8,7 @@ methods, and the primitives of the rule book, come here directly.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -109,7 +110,7 @@ def _check_recordable(primitive: Primitive, inputs: list[Entry | None], y: np.nd
 def _explained(error: Exception, primitive: Primitive, values: list[Any]) -> Exception:
     """The error with the operation and the shapes that it was given in front."""
     shapes = [str(v.shape) if isinstance(v, np.ndarray) else repr(v)[:60] for v in values]
-    kinds = (np.exceptions.AxisError, IndexError, TypeError, ValueError)
+    kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
     kind = next(kind for kind in kinds if isinstance(error, kind))
     return kind(f"{primitive.name} of {' and '.join(shapes)}: {error}")
 
@@ -155,6 +156,8 @@ def _in_place(function: Any) -> Any:
 
     def operator(self: Tensor, other: Any) -> Tensor:
         new = record(primitive, (self, other), {})
+        if new.ndim == 0 and not isinstance(self, View) and not self._is_parameter:
+            return new  # in NumPy this is no array but a number, which cannot be changed
         if new.shape != self.shape:
             raise ValueError(
                 f"the result of {primitive.name} has shape {new.shape} and cannot be written into "
@@ -367,9 +370,14 @@ class Tensor:
         """The NumPy dtype."""
         return self._array.dtype
 
-    def item(self) -> float:
-        """The only value of a tensor of size 1, as a Python number, off the tape."""
-        return self._array.item()
+    def item(self, *index: int) -> float:
+        """The only value, or that at an index, as a Python number, off the tape."""
+        return self._array.item(*index)
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        self._refuse_to_leave("turning a recorded Tensor into a list")
+        return self._array.tolist()
 
     def numpy(self) -> np.ndarray:
         """The value as a plain array, off the tape; read-only if a gradient is wanted of it."""
@@ -465,11 +473,14 @@ class Tensor:
             return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **keywords)
         if method == "at" and ufunc is np.add and isinstance(inputs[0], Tensor):
             x, index, values = inputs
+            index = _parts(index)
             values = np.broadcast_to(values, np.shape(x._array[index]))
             return x._assign(x + scatter_add(values, index, x.shape))
-        if (ufunc, method) not in _UFUNC_METHODS:
-            raise _no_rule(f"{numpy_name(ufunc)}.{method}")
-        return _UFUNC_METHODS[ufunc, method](*inputs, **{"axis": 0, **keywords})
+        if (ufunc, method) in _UFUNC_METHODS:
+            return _UFUNC_METHODS[ufunc, method](*inputs, **{"axis": 0, **keywords})
+        if method in ("reduce", "accumulate") and ufunc in _ONE_BY_ONE:
+            return _one_by_one(ufunc, method, *inputs, **keywords)
+        raise _no_rule(f"{numpy_name(ufunc)}.{method}")
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
         if keywords.get("out") is not None:
@@ -536,11 +547,10 @@ class Tensor:
         return (self[i] for i in range(len(self._array)))
 
     def __getitem__(self, index: Any) -> Tensor:
-        parts = tuple(map(_index, index)) if isinstance(index, tuple) else _index(index)
-        return record(getitem, (self, parts), {})
+        return record(getitem, (self, _parts(index)), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        parts = tuple(map(_index, index)) if isinstance(index, tuple) else _index(index)
+        parts = _parts(index)
         if _is_item(value, self, parts):
             return  # x[i] += v has changed the item x[i] before it comes here
         last: Any = self._entry
@@ -554,18 +564,22 @@ class Tensor:
             new = record(setitem, (self, value, parts), {})
         self._assign(new)
 
+    @property
+    def _is_parameter(self) -> bool:
+        """Whether it is an input of the user's that needs a gradient, and has a `.grad`."""
+        return self.is_leaf and self.requires_grad and not isinstance(self._entry, Argument)
+
     def _assign(self, new: Tensor) -> None:
         """Puts `new` in the place of the value, under every name and in every view of it."""
-        if self.requires_grad and not isinstance(self._entry, Argument):
-            if self.is_leaf and not mode.on:
-                self.data = new._array
-                return
-            if self.is_leaf:
+        if self._is_parameter:
+            if mode.on:
                 raise RuntimeError(
                     f"{self.name or 'this tensor'} is an input with requires_grad=True, and only "
                     f"inputs have a .grad, so it cannot become the result of an operation: assign "
                     f"to a copy of it, x = x.copy(), or, to update a parameter, inside no_grad()"
                 )
+            self.data = new._array
+            return
         if self.requires_grad and not mode.on:
             raise RuntimeError(
                 "assigning to a recorded tensor inside no_grad() would cut it off its tape: "
@@ -620,20 +634,47 @@ class Tensor:
     all, any = _as_in_numpy(np.all), _as_in_numpy(np.any)
     argmax, argmin = _as_in_numpy(np.argmax), _as_in_numpy(np.argmin)
     argsort, nonzero = _as_in_numpy(np.argsort), _as_in_numpy(np.nonzero)
+    searchsorted = _as_in_numpy(np.searchsorted)
 
     @property
     def T(self) -> Tensor:
         """The transpose: all axes in reverse order."""
         return record(PRIMITIVES[np.transpose], (self,), {})
 
+    @property
+    def mT(self) -> Tensor:
+        """The transpose of each matrix of a stack."""
+        return self.swapaxes(-1, -2)
+
+    @property
+    def real(self) -> Tensor:
+        """The real part, which of real numbers is all: a view of them."""
+        return self[...]
+
+    @property
+    def imag(self) -> np.ndarray:
+        """The imaginary part, which is 0: a plain array."""
+        return self._array.imag
+
+    @property
+    def flat(self) -> Tensor:
+        """The values along one axis, as `ravel()` gives them."""
+        return self.ravel()
+
+    def view(self) -> Tensor:
+        """The same values, in a tensor that shows this one."""
+        return self[...]
+
     def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order; without arguments in reverse order."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
         return record(PRIMITIVES[np.transpose], (self, order), {})
 
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same values in another shape, in C order; -1 stands for what is left."""
+    def reshape(self, *shape: Any, order: str = "C") -> Tensor:
+        """The same values in another shape; -1 stands for what is left."""
         new = shape[0] if len(shape) == 1 else shape
+        if order != "C":
+            return np.reshape(self, new, order=order)  # type: ignore[call-overload]
         return record(PRIMITIVES[np.reshape], (self, new), {})
 
     def astype(self, dtype: Any) -> Tensor:
@@ -647,6 +688,13 @@ class Tensor:
         if kind != "f":
             return Tensor(self._array.astype(dtype))
         return record(astype, (self, dtype), {})
+
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """The values for which the condition holds; see `np.compress`."""
+        return np.compress(condition, self, axis)
+
+    def __round__(self, ndigits: int = 0) -> Any:
+        return np.round(self._array, ndigits)
 
     def flatten(self) -> Tensor:
         """The values along one axis, in C order, in a tensor that is no view of this one."""
@@ -779,6 +827,26 @@ _UFUNC_METHODS: dict[Any, Any] = {
 }
 
 
+# Of others, such as arctan2, NumPy's reduce along the last axis gives other values than a loop does.
+_ONE_BY_ONE = (
+    *(np.subtract, np.divide, np.hypot, np.logaddexp, np.logaddexp2),
+    *(np.maximum, np.minimum, np.fmax, np.fmin),
+)
+
+
+def _one_by_one(ufunc: Any, method: str, x: Any, axis: int = 0, **keywords: Any) -> Any:
+    """`ufunc.reduce` or `.accumulate` along one axis, as NumPy does it: value after value."""
+    given = [name for name, value in keywords.items() if value not in (None, False)]
+    if given or not isinstance(axis, int) or x.shape[axis] == 0:
+        raise TypeError(
+            f"{numpy_name(ufunc)}.{method} of Tensors takes one axis of at least one value, "
+            f"and no {', '.join(given) or 'initial'}="
+        )
+    rows = np.moveaxis(x, axis, 0)
+    results = list(itertools.accumulate((rows[i] for i in range(len(rows))), ufunc))
+    return results[-1] if method == "reduce" else np.stack(results, axis)
+
+
 def _write_out(function: Any, args: Any, keywords: dict[str, Any]) -> Any:
     """A call with `out=`, as it also comes from `a += x` with an array a."""
     outs = keywords.pop("out")
@@ -807,6 +875,11 @@ def _by_position(
         args = (*args, keywords.pop(names[0]))
         names = names[1:]
     return args, keywords
+
+
+def _parts(index: Any) -> Any:
+    """An index as the tape keeps it."""
+    return tuple(map(_index, index)) if isinstance(index, tuple) else _index(index)
 
 
 def _index(part: Any) -> Any:

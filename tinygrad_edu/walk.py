@@ -40,7 +40,8 @@ def walk_back(
 
     Where a derivative is infinite, a gradient of 0 would become 0 * inf = NaN, also in a branch
     that `np.where` did not take. So if a tape with singular operations gives a NaN, the walk asks
-    what had an influence on the result at all, and goes back again: the rest has gradient 0.
+    what had an influence on the result at all, and goes back again: the rest has gradient 0. A NaN
+    that remains, of finite values, is refused: what 0 * inf would be is not known.
 
     Args:
         entries: all that the last one depends on, in order: see `reachable`.
@@ -57,7 +58,7 @@ def walk_back(
         A gradient for each target that the last entry depends on, in arrays of their own.
 
     Raises:
-        FloatingPointError: with `watch`, a rule gave a NaN or an infinity.
+        FloatingPointError: the gradient is 0 * inf; with `watch`, a rule gave a NaN or an infinity.
     """
     pull: Pull = _pull_stack if stacked else _pull
     if any(entry.primitive is not None and entry.primitive.singular for entry in entries):
@@ -66,11 +67,13 @@ def walk_back(
             if any(np.isnan(gx).any() for gx in gradients.values()):
                 pull = _with_influence(entries, g, targets, pull)
                 gradients = _walk(entries, g, targets, lift, pull)
+                if any(np.isnan(gx).any() for gx in gradients.values()) and _is_finite(entries, g):
+                    _walk(entries, g, targets, lift, _with_check(pull, np.isnan))
     else:
         gradients = _walk(entries, g, targets, lift, pull)
     if watch and not all(np.isfinite(gx).all() for gx in gradients.values()):
         with np.errstate(all="ignore"):
-            _walk(entries, g, targets, lift, _with_check(pull))
+            _walk(entries, g, targets, lift, _with_check(pull, _is_not_finite))
     if not retain:
         for entry in entries:
             if entry.primitive is not None:
@@ -156,58 +159,60 @@ def _with_influence(
     def pull_with_influence(
         rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any
     ) -> Any:
-        elementwise = entry.primitive.core_axes == 0
-        dead = ~reached[entry, None if elementwise else position]
+        dead = ~reached[entry, position]
 
         def cleaned(gx: Any) -> Any:
             return np.where(dead & np.isnan(gx), 0, gx)
 
-        if elementwise:  # before sums over what was broadcast mix the NaN with numbers
-            return pull(
-                lambda *args, **keywords: cleaned(rule(*args, **keywords)),
-                entry,
-                position,
-                g,
-                y,
-                values,
-            )
-        return cleaned(pull(rule, entry, position, g, y, values))
+        if entry.primitive.core_axes != 0:
+            return cleaned(pull(rule, entry, position, g, y, values))
+
+        # Before the sums over what was broadcast, which mix the NaN with numbers.
+        def cleaned_rule(*args: Any, **keywords: Any) -> Any:
+            return cleaned(rule(*args, **keywords))
+
+        return pull(cleaned_rule, entry, position, g, y, values)
 
     return pull_with_influence
 
 
 def _influence(
     entries: list[Entry], g: Any, targets: Collection[Entry] | None, pull: Pull
-) -> dict[tuple[Entry, int | None], np.ndarray]:
-    """Which values had an influence on the last entry: those of entries, and of each input.
+) -> dict[tuple[Entry, int], np.ndarray]:
+    """Which values of each input of each entry had an influence on the last entry.
 
     This is the walk back with random weights, in which no two paths cancel, along the same tape
     with other values: a 0, an infinity or a NaN that was computed could as well have been another
     number. What it is multiplied by then only is 0 where a choice or a constant makes it so.
     """
     rng = np.random.default_rng(0)
-    reached: dict[tuple[Entry, int | None], np.ndarray] = {}
+    reached: dict[tuple[Entry, int], np.ndarray] = {}
 
     def another(entry: Entry, value: np.ndarray) -> np.ndarray:
         if not entry.requires_grad:
             return value
         weights = rng.uniform(1, 2, value.shape)
-        numbers = np.where(np.isfinite(value), value, weights)
+        numbers = np.nan_to_num(value.astype(float), nan=1.0, posinf=1e30, neginf=-1e30)
+        numbers = np.where(np.isfinite(value), numbers, numbers * weights)
         return np.where(numbers == 0, 1e-20 * weights, numbers)
 
     def pull_weights(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
-        reached[entry, None] = g != 0
+        elementwise = entry.primitive.core_axes == 0
 
         def reaching(*args: Any, **keywords: Any) -> Any:
-            return np.where(g != 0, rule(*args, **keywords), 0)
+            gx = np.where(g != 0, rule(*args, **keywords), 0)
+            reached[entry, position] = gx != 0
+            return gx
 
-        elementwise = entry.primitive.core_axes == 0
         try:
             gx = pull(reaching if elementwise else rule, entry, position, g, y, values)
         except Exception:  # a rule may do anything at values for which it was not made
-            gx = np.ones((*g.shape[: g.ndim - y.ndim], *values[position].shape))
+            stack = g.shape[: g.ndim - y.ndim]
+            gx = np.ones((*stack, *values[position].shape))
+            reached[entry, position] = np.ones((*stack, *y.shape), bool)
         alive = np.asarray(gx != 0)
-        reached[entry, position] = alive
+        if not elementwise:
+            reached[entry, position] = alive
         return alive * rng.uniform(1, 2, alive.shape)
 
     weights = rng.uniform(1, 2, g.shape)
@@ -217,14 +222,30 @@ def _influence(
     return reached
 
 
-def _with_check(pull: Pull) -> Pull:
-    """As `pull`, with an error at the first gradient that is not finite."""
+def _is_finite(entries: list[Entry], g: Any) -> bool:
+    """Whether the result, its weights and the inputs are: then no NaN has been put in."""
+    inputs = [entry.y for entry in entries if entry.primitive is None]
+    return all(np.isfinite(value).all() for value in (entries[-1].y, g, *inputs))
+
+
+def _is_not_finite(x: Any) -> Any:
+    return ~np.isfinite(x)
+
+
+def _with_check(pull: Pull, is_bad: Callable[[Any], Any]) -> Pull:
+    """As `pull`, with an error at the first gradient that is bad."""
 
     def pull_with_check(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
         gx = pull(rule, entry, position, g, y, values)
-        if not np.isfinite(gx).all():
+        if is_bad(gx).any():
+            is_nan = np.isnan(gx).any()
+            why = (
+                " (0 * inf or inf - inf, of which nobody knows what it would be)" if is_nan else ""
+            )
+            line = "" if entry.where else "; inside tg.debug() this says in which line"
             raise FloatingPointError(
-                f"backward: the gradient of input {position} of {call(entry)} is {not_finite(gx)}"
+                f"backward: the gradient of input {position} of {call(entry)} is "
+                f"{not_finite(gx)}{why}{line}"
             )
         return gx
 

@@ -163,13 +163,15 @@ def observed_twice(draw):
 @st.composite
 def fitted(draw):
     """Places apart from each other, values there, in one or two columns, and weights."""
-    n = draw(st.integers(3, 5))
+    n = draw(st.integers(4, 5))
     many = draw(st.sampled_from([(n,), (n, 2)]))
     arrays = draw(tgt.separated(n)), draw(tgt.arrays(many)), draw(tgt.arrays(n, 0.5, 2.0))
     return arrays, {"deg": draw(st.integers(0, 2)), "weighted": draw(st.booleans())}
 
 
 def fit(x, y, w, deg, weighted):
+    """A fit that is not perfect, so that the weights matter."""
+    y = (y.T + np.sin(5 * x)).T
     return np.polyfit(x, y, deg, w=w) if weighted else np.polyfit(x, (w * y.T).T, deg)
 
 
@@ -247,4 +249,5 @@ CASES = [
     case(np.cov, observed(), in_its_dtype(np.cov)),
     case(np.cov, observed_twice(), in_its_dtype(np.cov), "cov of two"),
     case(np.corrcoef, observed(weighted=False), in_its_dtype(np.corrcoef)),
+    case(differences.rounded_to_one, one(low=-0.9, high=0.9)),
 ]

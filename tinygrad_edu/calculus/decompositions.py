@@ -7,7 +7,7 @@ that is read. The gradient of what a symmetric matrix was computed from, as in a
 same as with any other convention.
 
 Eigenvectors and singular vectors have no derivative where two of the values are equal, since they
-can be turned within a plane. There `LinAlgError` is raised if a gradient arrives at them; the values
+can be turned within a plane. There `LinAlgError` is raised if a gradient reaches them; the values
 have one always. A sign that NumPy is free to choose, as in Q and R, is taken as constant.
 """
 

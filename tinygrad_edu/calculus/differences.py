@@ -440,6 +440,15 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, *args: Any, **keywords: Any)
     return covariance(m, **({} if rowvar else {"rowvar": rowvar}), **given)
 
 
+@primitive
+def rounded_to_one(c: Any) -> Any:
+    """What rounding errors have added beyond -1 and 1 is cut off; without them that is nothing."""
+    return np.clip(c, -1, 1)
+
+
+rounded_to_one.derivative(lambda g, y, c: g)
+
+
 @composition(np.corrcoef)
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
     """`np.corrcoef`: the covariances over the standard deviations."""
@@ -447,5 +456,4 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
     if c.ndim == 0:
         return c / c
     deviation = np.sqrt(np.diag(c))
-    c = c / deviation[:, None] / deviation[None, :]
-    return np.minimum(np.maximum(c, -1), 1)
+    return rounded_to_one(c / deviation[:, None] / deviation[None, :])

@@ -216,6 +216,11 @@ def quotient_and_remainder(a: Any, b: Any) -> Any:
     return np.floor_divide(a, b), np.remainder(a, b)
 
 
+def _plain(x: Any) -> Any:
+    """The array of a Tensor, for results that are piecewise constant."""
+    return x.numpy() if hasattr(x, "__record__") else x
+
+
 @primitive
 def fraction(x: Any) -> Any:
     """What follows the decimal point: `np.modf(x)[0]`.
@@ -225,12 +230,6 @@ def fraction(x: Any) -> Any:
         array([ 0.5, -0.5])
     """
     return np.modf(x)[0]
-
-
-@composition(np.modf)
-def fraction_and_whole(x: Any) -> Any:
-    """The fraction and, as a plain array, what stands before the decimal point."""
-    return fraction(x), np.trunc(x)
 
 
 @primitive
@@ -244,19 +243,20 @@ def mantissa(x: Any) -> Any:
     return np.frexp(x)[0]
 
 
-def _exponent(x: Any) -> Any:
-    """The exponent of that power, of a Tensor, too, as a plain array."""
-    return np.frexp(x.numpy() if hasattr(x, "__record__") else x)[1]
+@composition(np.modf)
+def fraction_and_whole(x: Any) -> Any:
+    """The fraction and, as a plain array, what stands before the decimal point."""
+    return fraction(x), np.modf(_plain(x))[1]
 
 
 @composition(np.frexp)
 def mantissa_and_exponent(x: Any) -> Any:
-    """The mantissa and, as a plain array, the exponent."""
-    return mantissa(x), _exponent(x)
+    """The mantissa and, as a plain array, the exponent of the power of 2."""
+    return mantissa(x), np.frexp(_plain(x))[1]
 
 
 fraction.derivative(lambda g, y, x: g, core_axes=0)
-mantissa.derivative(lambda g, y, x: np.ldexp(g, -_exponent(x)), core_axes=0)
+mantissa.derivative(lambda g, y, x: np.ldexp(g, -np.frexp(_plain(x))[1]), core_axes=0)
 derivative(np.ldexp, lambda g, y, x, exponent: np.ldexp(g, exponent), None)
 derivative(np.nextafter, lambda g, y, a, b: g, lambda g, y, a, b: np.zeros_like(g))
 

@@ -406,9 +406,9 @@ def _quantile_dx(
     lanes = _lanes(x, axis)
     nan = lanes != lanes
     found = np.sum(nan, axis=-1, keepdims=True)
-    n = lanes.shape[-1] - found if skip_nan else lanes.shape[-1]
-    q = np.asarray(q) / unit
-    position = _POSITIONS[method]((n - 1) * q.reshape(q.shape + (1,) * lanes.ndim))
+    q = np.asarray(np.true_divide(q, x.dtype.type(unit)))  # NumPy rounds it to the dtype of x
+    last = (lanes.shape[-1] - 1 - found).astype(q.dtype)
+    position = _POSITIONS[method](last * q.reshape(q.shape + (1,) * lanes.ndim))
     rank = np.argsort(np.argsort(lanes, axis=-1, kind="stable"), axis=-1)
     weights = np.maximum(0, 1 - np.abs(rank - position))
     if skip_nan:
@@ -538,6 +538,7 @@ length.derivative(_length_dx)
 @composition(np.linalg.norm)
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Norms of vectors along one axis, and of matrices along two."""
+    x = x.astype(float) if x.dtype.kind in "iub" else x
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
     if ord is None or (len(axes) == 2 and ord in ("fro", "f")):
         return length(x, ord=ord, axis=axis, keepdims=keepdims)
