@@ -544,29 +544,18 @@ class TestAverage:
 
 class TestQuantile:
     @pytest.mark.parametrize("q", [0.3, 0.0, 1.0, 0.77])
-    @pytest.mark.parametrize("method", ["linear", "lower", "higher", "midpoint"])
-    def test_weights_are_those_of_the_value(self, q, method):
+    def test_weights_are_those_of_the_value(self, q):
         # A quantile is a weighted sum of the values, so that the gradient tells the value.
         x = np.random.default_rng(0).normal(size=11)
-        gradient = tg.grad(lambda x: np.quantile(x, q, method=method))(x)
-        assert gradient @ x == pytest.approx(np.quantile(x, q, method=method), rel=1e-13)
+        gradient = tg.grad(lambda x: np.quantile(x, q))(x)
+        assert gradient @ x == pytest.approx(np.quantile(x, q), rel=1e-13)
         assert gradient.sum() == pytest.approx(1)
         assert np.count_nonzero(gradient > 1e-12) <= 2
 
-    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-    @pytest.mark.parametrize("method", ["lower", "higher"])
-    @pytest.mark.parametrize("f", [np.quantile, np.percentile, np.nanquantile, np.nanpercentile])
-    def test_levels_are_rounded_as_in_numpy(self, f, method, dtype):
-        unit = 100 if "percentile" in f.__name__ else 1
-        for n, k in itertools.product((2, 3, 6, 8, 11, 21), range(21)):
-            x, q = np.arange(n).astype(dtype), k / 20 * unit
-            gradient = tg.grad(lambda x: f(x, q, method=method))(x)  # noqa: B023
-            assert np.argmax(gradient) == f(x, q, method=method), (n, q)
-
     @pytest.mark.parametrize("f", [np.quantile, np.percentile, np.nanquantile, np.nanpercentile])
     def test_other_methods_are_refused(self, f):
-        with pytest.raises(NotImplementedError, match="rules for linear, lower, higher, midpoint"):
-            f(tg.Tensor([1.0, 2.0], requires_grad=True), 0.5, method="hazen")
+        with pytest.raises(NotImplementedError, match=r"method='linear', not for 'lower'"):
+            f(tg.Tensor([1.0, 2.0], requires_grad=True), 0.5, method="lower")
 
     def test_the_level_has_no_derivative_rule(self):
         with pytest.raises(NotImplementedError, match="argument 1"):

@@ -371,7 +371,9 @@ class Tensor:
         return self._array.dtype
 
     def item(self, *index: int) -> float:
-        """The only value, or that at an index, as a Python number, off the tape."""
+        """The only value as a Python number, off the tape; of constants also that at an index."""
+        if index:
+            self._refuse_to_leave("reading a number at an index with item()")
         return self._array.item(*index)
 
     def tolist(self) -> Any:
@@ -827,7 +829,7 @@ _UFUNC_METHODS: dict[Any, Any] = {
 }
 
 
-# Of others, such as arctan2, NumPy's reduce along the last axis gives other values than a loop does.
+# Of others, such as arctan2, NumPy's reduce along the last axis gives values of its own.
 _ONE_BY_ONE = (
     *(np.subtract, np.divide, np.hypot, np.logaddexp, np.logaddexp2),
     *(np.maximum, np.minimum, np.fmax, np.fmin),

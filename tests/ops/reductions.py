@@ -46,10 +46,6 @@ def with_quantiles(function, unit=1):
     return at_levels
 
 
-def methods(_):
-    return st.sampled_from(["linear", "lower", "higher", "midpoint"])
-
-
 def orders(_):
     return st.sampled_from([None, 1, 2, 3, 2.5, -1, np.inf, -np.inf])
 
@@ -179,7 +175,7 @@ CASES = [
     case(np.median, one_apart(**reduced)),
     case(
         np.quantile,
-        one_apart(q=quantiles, **reduced, method=methods),
+        one_apart(q=quantiles, **reduced),
         with_quantiles(np.quantile),
         "quantile",
     ),

@@ -355,17 +355,8 @@ composition(np.nancumsum)(_without_nan(np.cumsum, 0))
 composition(np.nancumprod)(_without_nan(np.cumprod, 1))
 
 
-# A quantile stands at a position between two of the sorted values.
-_POSITIONS: dict[str, Any] = {
-    "linear": lambda p: p,
-    "lower": np.floor,
-    "higher": np.ceil,
-    "midpoint": lambda p: 0.5 * (np.floor(p) + np.ceil(p)),
-}
-
-
 def _intact(function: Any) -> Any:
-    """The function, not let overwrite its input, and for the methods above."""
+    """The function, not let overwrite its input, for the one method that has a rule."""
 
     def forward(
         a: Any,
@@ -376,12 +367,12 @@ def _intact(function: Any) -> Any:
         method: str = "linear",
         keepdims: bool = False,
     ) -> Any:
-        if method not in _POSITIONS:
+        if method != "linear":
             raise NotImplementedError(
-                f"np.{function.__name__} with method={method!r} has no derivative rule; there are "
-                f"rules for {', '.join(_POSITIONS)}"
+                f"np.{function.__name__} has a derivative rule for method='linear', not for "
+                f"{method!r}; pass x.numpy() if no gradient shall flow through it"
             )
-        return function(a, q, axis, out=out, method=method, keepdims=keepdims)
+        return function(a, q, axis, out=out, keepdims=keepdims)
 
     return forward
 
@@ -399,16 +390,15 @@ def _quantile_dx(
     method: str = "linear",
     keepdims: bool = False,
 ) -> Any:
-    """Each of the two values beside the quantile gets the more, the closer it is.
+    """Of the two values beside the quantile each gets the more, the closer it is.
 
     Equal values keep their order. A NaN is the result wherever it is, unless it is skipped.
     """
     lanes = _lanes(x, axis)
     nan = lanes != lanes
     found = np.sum(nan, axis=-1, keepdims=True)
-    q = np.asarray(np.true_divide(q, x.dtype.type(unit)))  # NumPy rounds it to the dtype of x
-    last = (lanes.shape[-1] - 1 - found).astype(q.dtype)
-    position = _POSITIONS[method](last * q.reshape(q.shape + (1,) * lanes.ndim))
+    q = np.asarray(q) / unit
+    position = (lanes.shape[-1] - 1 - found) * q.reshape(q.shape + (1,) * lanes.ndim)
     rank = np.argsort(np.argsort(lanes, axis=-1, kind="stable"), axis=-1)
     weights = np.maximum(0, 1 - np.abs(rank - position))
     if skip_nan:
