@@ -11,7 +11,9 @@ taken are closer than APART, what must be positive or invertible is made so.
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -708,6 +710,8 @@ REDUCTIONS = [
         np.average({0}, axis={axis}) => torch.mean({0}, dim={axis})
         np.cumsum({0}, axis={axis}) | {0}.cumsum(axis={axis}) => torch.cumsum({0}, dim={axis})
         np.nancumsum({0}, axis={axis}) => torch.cumsum({0}, dim={axis})
+        np.cumulative_sum({0}, axis={axis}) => torch.cumsum({0}, dim={axis})
+        np.cumulative_prod({0}, axis={axis}) => torch.cumprod({0}, dim={axis})
         np.cumprod({0}, axis={axis}) | {0}.cumprod(axis={axis}) => torch.cumprod({0}, dim={axis})
         np.nancumprod({0}, axis={axis}) => torch.cumprod({0}, dim={axis})
         np.add.reduce({0}, axis={axis}) => torch.sum({0}, dim={axis})
@@ -1029,6 +1033,11 @@ CHOICE = [
         """,
         vectors,
     ),
+    *table(
+        "np.polyfit(np.arange(len({0})), {0}, 1) => torch.linalg.pinv("
+        "torch.stack([torch.arange(len({0})) * 1.0, torch.ones(len({0}))], dim=-1)) @ {0}",
+        longer(3),
+    ),
     *table("np.polyder({0}) => {0}[:-1] * torch.arange(len({0}) - 1, 0, -1)", longer(2)),
     *table(
         "np.polyval({0}, {1}) => sum({0}[i] * {1} ** (len({0}) - 1 - i) for i in range(len({0})))",
@@ -1260,16 +1269,27 @@ IN_PLACE = [
     ),
 ]
 
-OPERATIONS = (
-    *ONE,
-    *WITH_CONSTANTS,
-    *TWO,
-    *REDUCTIONS,
-    *NORMS,
-    *SHAPES,
-    *CHOICE,
-    *PRODUCTS,
-    *MATRICES,
-    *ASSIGNMENTS,
-    *IN_PLACE,
+
+def in_numpy(operation: Operation) -> bool:
+    """Whether this NumPy has the functions."""
+    paths = re.findall(r"\bnp\.([\w.]*\w)", operation.numpy)
+    try:
+        return all(operator.attrgetter(path)(np) is not None for path in paths)
+    except AttributeError:
+        return False
+
+
+FAMILIES = (
+    ONE,
+    WITH_CONSTANTS,
+    TWO,
+    REDUCTIONS,
+    NORMS,
+    SHAPES,
+    CHOICE,
+    PRODUCTS,
+    MATRICES,
+    ASSIGNMENTS,
+    IN_PLACE,
 )
+OPERATIONS = tuple(filter(in_numpy, itertools.chain.from_iterable(FAMILIES)))

@@ -502,7 +502,7 @@ def test_a_report_of_very_many_wrong_entries_is_made_at_once(measured):
     if math.isnan(measured):
         with pytest.raises(ValueError, match="nothing was measured"):
             report.plot()
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 20  # in quadratic time it would take minutes
 
 
 def test_a_big_gradient_that_is_wrong_everywhere_is_wrong():

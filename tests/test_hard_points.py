@@ -212,30 +212,6 @@ def test_ufuncs_without_derivative_do_not_take_floating_point_numbers(f):
         f(*[np.ones(2)] * f.nin)
 
 
-# Of constant functions that take more than one array.
-PAIRS = {np.isin, np.isclose, np.allclose, np.array_equal, np.array_equiv, np.result_type}
-PAIRS |= {np.shares_memory, np.may_share_memory}
-ARGUMENTS = {
-    **dict.fromkeys(PAIRS, lambda x: (x, x.T)),
-    np.argpartition: lambda x: (x, 1),
-    np.searchsorted: lambda x: (np.sort(x, axis=None), x),
-    np.digitize: lambda x: (x, np.sort(x, axis=None)),
-}
-
-
-# What np.empty_like holds is anybody's guess.
-@pytest.mark.parametrize(
-    "f", sorted(CONSTANTS - {np.empty_like}, key=lambda f: f.__name__), ids=lambda f: f.__name__
-)
-def test_constant_functions_give_plain_results(f):
-    x = np.array([[0.3, -1.2], [2.0, 0.75]])
-    arguments = ARGUMENTS.get(f, lambda x: (x, x.T)[: getattr(f, "nin", 1)])
-    expected = f(*arguments(x))
-    actual = f(*arguments(tg.Tensor(x, requires_grad=True)))
-    assert type(actual) is type(expected)
-    np.testing.assert_array_equal(actual, expected)
-
-
 # Several results, and arguments of which only some have derivatives.
 
 
