@@ -254,8 +254,11 @@ def verdict(judge: Judge, program: Program) -> str | None:
 
 
 def shrink(program: Program, judge: Judge) -> Program:
-    """The simplest program found about which the judge still says that the engine is wrong."""
-    left = SHRINKING
+    """The simplest program found about which the judge still says that the engine is wrong.
+
+    In the same way, the value or the gradient: rounded inputs may have brought a program to a kink.
+    """
+    way, left = str(judge(program)).split()[0], SHRINKING
     found = True
     while found:
         found = False
@@ -266,7 +269,7 @@ def shrink(program: Program, judge: Judge) -> Program:
             if left < 0:
                 return program
             try:
-                found = candidate.is_sound() and judge(candidate) is not None
+                found = candidate.is_sound() and str(judge(candidate)).split()[0] == way
             except Exception:  # not a program any more, or unclear
                 continue
             if found:

@@ -195,8 +195,10 @@ def tall(x: Any, *more: Any) -> bool:
 
 
 def solvable(x: Any, *more: Any) -> bool:
-    """Whether it is a small square matrix or can be made one; and as many rows in the others."""
-    return matrices(x) and len(x) < 5 and all(0 < np.ndim(b) < 3 and len(b) == len(x) for b in more)
+    """Whether SYMMETRIC is small and well conditioned; and as many rows in the others."""
+    if not matrices(x) or len(x) > 4 or np.max(np.abs(x)) > 4:
+        return False
+    return all(0 < np.ndim(b) < 3 and len(b) == len(x) for b in more)
 
 
 def asymmetric(x: Any, *more: Any) -> bool:

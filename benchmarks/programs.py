@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 import tinygrad_edu as tg
-from benchmarks.operations import MOST_VALUES, OPERATIONS, TRIES, Operation, literal
+from benchmarks.operations import MOST_VALUES, OPERATIONS, TRIES, Operation, literal, target
 
 LARGE, SMALL = 4.0, 1e-3
 
@@ -251,6 +252,31 @@ def generate_one(rng: np.random.Generator, operation: Operation) -> Program | No
     return None
 
 
+def overwriting(program: Program) -> Iterator[Program]:
+    """Programs that tell which memory the last step of this one shares, and how it is laid out.
+
+    What the step read is overwritten, and what it made is the output; the other way round; and a
+    copy of what it made is written into through another shape, which is a view if the copy lies in
+    memory in C order. Numbers are left out: NumPy's have no memory to share.
+    """
+    *_, last = program.steps
+    own = [Step(_COPY, f"own_{name}", (name,), "{0} * 1", "{0} * 1") for name in program.inputs]
+    step = replace(last, reads=tuple(f"own_{name}" for name in last.reads))
+    live: dict[str, Any] = {name: value.copy() for name, value in program.inputs.items()}
+    for each in (*own, step):
+        run_step(each, live)
+    pairs = [pair for name in dict.fromkeys(step.reads) for pair in permutations((name, step.out))]
+    for written, read in pairs:
+        arrays = [np.ndim(live[name]) > 0 for name in (written, read)]
+        if all(arrays) and target(live[written]):
+            fill = Step(_FILL, written, (written,), "{0}.fill(0.75)", None)
+            yield Program(program.inputs, (*own, step, fill), ((read, np.shape(live[read])),))
+    if np.ndim(live[step.out]) > 1:
+        text = "{out} = {0} * 1\n{out}.reshape(-1)[-2:] = 0.75"
+        flat = Step(_COPY, "copy", (step.out,), text, None)
+        yield Program(program.inputs, (*own, step, flat), (("copy", live[step.out].shape),))
+
+
 def _program(inputs: dict[str, np.ndarray], steps: list[Step], live: dict[str, Any]) -> Program:
     """The steps, with everything that none of them reads as an output."""
     read = {name for step in steps for name in step.reads if name != step.out}
@@ -261,6 +287,7 @@ def _program(inputs: dict[str, np.ndarray], steps: list[Step], live: dict[str, A
 
 _SCALE = Operation("{0} / {c}", "{0} / {c}")
 _COPY = Operation("{0} * 1", "{0} * 1")
+_FILL = Operation("{0}.fill({c})", None, in_place=True)
 
 
 def _inputs(rng: np.random.Generator, low: float = -2.0) -> dict[str, np.ndarray]:

@@ -119,6 +119,16 @@ def indexed(draw):
 
 
 @st.composite
+def assigned(draw):
+    """An array, an index of any kind, and a value that broadcasts to the place."""
+    (x,), index = draw(indexed())
+    place = np.shape(x[index["index"]])
+    stretched = [1 if draw(st.booleans()) else n for n in place]
+    shape = tuple(stretched[draw(st.integers(0, len(place))) :])
+    return (x, draw(tgt.arrays(shape))), index
+
+
+@st.composite
 def scattered(draw):
     """Values to be added at an index of integers, with repeats."""
     shape = draw(shape_of_axes)

@@ -640,6 +640,15 @@ def test_of_integers_without_gradient_the_value_is_numpys(f):
         assert a.dtype == e.dtype
 
 
+@pytest.mark.parametrize("f", [np.mean, np.nanmean, np.max, np.median, np.average, np.amin])
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_as_many_values_as_no_half_precision_number_can_count(f):
+    n = 100_000
+    gradient = tg.grad(f)(np.ones(n, np.float16))
+    assert gradient.dtype == np.float16
+    assert np.sum(gradient, dtype=float) == pytest.approx(1, rel=0.01)
+
+
 BOTH = [*elementwise.CASES, *reductions.CASES]
 
 

@@ -194,6 +194,19 @@ def test_the_order_of_fortran():
         np.testing.assert_array_equal(gx, [[0, 4, 16], [1, 9, 25]])
 
 
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+def test_every_order_of_three_axes(axes):
+    x = np.arange(24.0).reshape(2, 3, 4)
+    for f in (
+        lambda x: np.transpose(x, axes),
+        lambda x: np.transpose(x, [axis - 3 for axis in axes]),
+        lambda x: np.moveaxis(x, range(3), axes),
+        lambda x: np.rollaxis(x, axes[0], axes[1]),
+    ):
+        # Weighted by its own value, each number in x is weighted by itself.
+        np.testing.assert_array_equal(gradients(f, x, g=f(x))[0], x, strict=True)
+
+
 @pytest.mark.parametrize("order", ["A", "K"])
 def test_orders_that_go_by_the_memory_are_refused(order):
     x = tg.Tensor(np.ones((2, 3)), requires_grad=True)

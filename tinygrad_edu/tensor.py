@@ -60,10 +60,8 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
         raise _explained(error, primitive, values) from error
     if type(y) is not np.ndarray:
         y = np.asarray(y)
-    if primitive.view and y.base is not None and np.may_share_memory(y, values[0]):
-        result: Tensor = View(primitive, args, keywords)
-    else:
-        result = _new(Tensor)
+    shows_memory = primitive.view and np.may_share_memory(y, values[0])
+    result: Tensor = View(primitive, args, keywords) if shows_memory else _new(Tensor)
     if needed and (usual or mode.on):
         if y.dtype.kind != "f" or len(primitive.rules) < len(inputs):
             _check_recordable(primitive, inputs, y)
@@ -77,7 +75,7 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
         if not usual:
             new_entry(primitive, values, inputs, keywords, y)  # which checks it in debug mode
         # Off the tape nothing notices that another tensor's memory is read: it gets its own.
-        result._array = y if y.base is None else y.copy()
+        result._array = y.copy() if shows_memory or y.base is not None else y
         result._entry = None
     return result
 

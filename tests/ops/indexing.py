@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from cases import case, indexed, scattered
+from cases import assigned, case, indexed, scattered
 
 from tinygrad_edu.calculus import indexing
+
+
+def with_item(x, value, index):
+    y = x * 1
+    y[index] = value
+    return y
+
 
 CASES = [
     case(indexing.getitem, indexed(), lambda x, index: x[index], "getitem"),
     case(indexing.scatter_add, scattered()),
+    case(indexing.setitem, assigned(), with_item, "setitem"),
 ]

@@ -38,7 +38,7 @@ def setitem(x: Any, value: Any, index: Any) -> Any:
         >>> setitem(np.array([1.0, 2.0, 3.0]), 0.0, slice(2))
         array([0., 0., 3.])
     """
-    y = x.copy()
+    y = np.array(x)
     y[index] = value
     return y
 

@@ -35,9 +35,9 @@ def _selected(g: Any, where: Any) -> Any:
 
 
 def _count(x: Any, y: Any, axis: Any, where: Any) -> Any:
-    """Of how many values each result is made; a 1 for none."""
+    """Of how many values each result is made, a 1 for none; a number may not fit into float16."""
     if where is True:
-        return x.size / max(y.size, 1)
+        return np.float64(x.size / max(y.size, 1))
     return np.maximum(np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=True), 1)
 
 
@@ -89,7 +89,8 @@ def _mean_dx(
     where: Any = True,
 ) -> Any:
     read = _read(x, where, skip_nan)
-    return _selected(spread(g, x, axis, keepdims), read) / _count(x, y, axis, read)
+    share = _kept(g, x, axis, keepdims) / _count(x, y, axis, read)
+    return _selected(np.broadcast_to(share.astype(x.dtype), x.shape), read)
 
 
 derivative(np.sum, _sum_dx)
@@ -126,8 +127,8 @@ def _centred(x: Any, axis: Any, read: Any) -> Any:
     x = _selected(x, read)
     mean = np.mean(x, axis=axis, keepdims=True)
     if read is not True:  # the zeros do not count
-        mean = mean * (x.size / max(mean.size, 1) / _count(x, mean, axis, read))
-    return _selected(x - mean, read)
+        mean = mean * (_count(x, mean, axis, True) / _count(x, mean, axis, read))
+    return _selected(x - mean.astype(x.dtype), read)
 
 
 def _variance_dx(
@@ -150,7 +151,8 @@ def _variance_dx(
     else:
         distance = _selected(x - mean, read)
     n = _count(x, y, axis, read) - ddof
-    return _kept(g, x, axis, keepdims) * 2 / np.where(n > 0, n, np.inf) * distance
+    share = _kept(g, x, axis, keepdims) * 2 / np.where(n > 0, n, np.inf)
+    return share.astype(x.dtype) * distance
 
 
 def _deviation_dx(g: Any, y: Any, *args: Any, **parameters: Any) -> Any:
@@ -218,8 +220,8 @@ def _extreme_dx(
         initial = -np.inf if extreme is np.max else np.inf
     y = extreme(x, axis=axis, keepdims=True, initial=initial, where=read)
     chosen = _selected((x == y) | (x != x), read)
-    ties = np.maximum(np.sum(chosen, axis=axis, keepdims=True, dtype=x.dtype), 1)
-    return _kept(g, x, axis, keepdims) / ties * chosen
+    ties = np.maximum(np.sum(chosen, axis=axis, keepdims=True), 1)
+    return (_kept(g, x, axis, keepdims) / ties).astype(x.dtype) * chosen
 
 
 derivative(np.max, functools.partial(_extreme_dx, np.max, False))
