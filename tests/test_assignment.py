@@ -308,6 +308,18 @@ def test_a_plain_array_does_not_take_a_recorded_tensor(fill):
     np.testing.assert_array_equal(array, [2, 4, 6])
 
 
+def test_numpys_own_error_does_not_hide_what_to_write():
+    def filling(p):
+        out = np.zeros(3)
+        for i in range(3):
+            out[i] = p[i] ** 2
+        return np.sum(out)
+
+    for transform in (tg.grad, tg.jacobian, tg.hessian):
+        with pytest.raises(TypeError, match=r"make an array that is to be filled a Tensor"):
+            transform(filling)(np.ones(3))
+
+
 def test_an_input_with_a_gradient_is_not_assigned_to():
     w = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True, name="w")
 
@@ -430,3 +442,139 @@ def test_a_buffer_of_a_module_stays_in_its_state():
     assert net.mean.name == "mean"
     y.sum().backward()  # has read the mean as it was
     np.testing.assert_array_equal(net.w.grad, [1, 1])
+
+
+def order_of_a_copy(x):
+    y = x.T.copy()
+    y.reshape(-1)[1] = 9
+    x[0] = y[:, 0]
+
+
+def order_after_writing_through_a_transpose(x):
+    y = x * 1.0
+    y.T[0] = 0
+    np.ravel(y)[1] = 9
+    x += y
+
+
+def order_after_writing_through_a_flip(x):
+    y = x * 1.0
+    flipped = np.flip(y, 0)
+    flipped += 0
+    y.reshape(-1)[1] = 9
+    x += y
+
+
+def remainders(x):
+    y = x
+    x %= 1.25
+    for row in x:
+        row //= 0.5
+    y += 1
+
+
+def conj_is_the_array_itself(x):
+    x.conj()[0] = 5
+
+
+def a_reduction_over_one_value_is_a_copy(x):
+    y = np.logaddexp.reduce(x[:, :1], axis=1)
+    x[0, 0] = 3
+    x[1, :2] = y
+
+
+def a_view_of_a_number_is_none(x):
+    m = x.mean()
+    row = np.reshape(m, (1,))
+    row[0] = 3.0
+    x[0, 0] = m + row[0]
+
+
+def the_flat_values(x):
+    x.flat[1] = x.flat[4] * 2
+
+
+def a_number_written_whole(x):
+    y = x[0, 0, ...]
+    y[...] = x[1, 1] * 2
+    y += 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        order_of_a_copy,
+        order_after_writing_through_a_transpose,
+        order_after_writing_through_a_flip,
+        remainders,
+        conj_is_the_array_itself,
+        a_reduction_over_one_value_is_a_copy,
+        a_view_of_a_number_is_none,
+        the_flat_values,
+        a_number_written_whole,
+    ],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+def test_memory_lies_as_in_numpy(program, layout):
+    if program is the_flat_values and layout is np.asfortranarray:
+        layout = np.ascontiguousarray
+    x = layout(X + 0.125)
+
+    def f(x):
+        program(x)
+        return np.sum(WEIGHTS * x * x)
+
+    value, gradient = tg.value_and_grad(f)(x)
+    assert value == f(x.copy(order="K"))
+    for i in np.ndindex(2, 3):
+        steps = []
+        for h in (1e-6, -1e-6):
+            moved = x.copy(order="K")
+            moved[i] += h
+            steps.append(f(moved))
+        np.testing.assert_allclose(gradient[i], (steps[0] - steps[1]) / 2e-6, atol=1e-6)
+
+
+def test_flat_of_a_transpose_is_refused():
+    h = tg.Tensor(X, requires_grad=True) * 1
+    with pytest.raises(TypeError, match=r"x\.ravel\(\)"):
+        h.T.flat  # noqa: B018
+
+
+def test_what_was_read_is_kept_after_backward_too():
+    w = tg.Tensor(np.ones(5000), requires_grad=True)
+    x = w * 1
+    x[0] = w[0] * 5
+    np.sum(x * x).backward()
+    shown = x.numpy()
+    x[1] = 7.0
+    assert shown[1] == 1
+
+
+def test_an_assignment_that_fails_has_written_nothing():
+    w = tg.Tensor(np.ones(3, "f"), requires_grad=True)
+    x = w * 1
+    x[0] = w[1] * 2
+    for wrong, error in ((np.array([5.0, 1e60]), FloatingPointError), (["5", "b"], ValueError)):
+        with pytest.raises(error), np.errstate(all="raise"):
+            x[1:] = np.array(wrong)
+    np.testing.assert_array_equal(x.numpy(), [2, 1, 1])
+
+
+def test_what_is_written_fits_as_in_numpy():
+    single = tg.Tensor(np.ones(3, "f"), requires_grad=True) * 1
+    np.add.at(single, [0], np.array([1.5]))
+    assert single.dtype == np.float32
+    counts = tg.Tensor([1, 2, 3])
+    with pytest.raises(TypeError, match="int64"):
+        np.add.at(counts, [0], 1.5)
+    with pytest.raises(TypeError, match="int64"):
+        np.add(np.ones(3), single, out=counts)
+    with pytest.raises(ValueError, match="shape"):
+        np.sum(single * 2, out=single)
+    with pytest.raises(ValueError, match="shape"):
+        (tg.Tensor(X) * 1).sort(axis=None)
+    row = np.broadcast_to(single, (1, 3))
+    with pytest.raises(ValueError, match="read-only"):
+        row += 1

@@ -182,3 +182,35 @@ def test_small_arrays_of_the_caller_may_be_written_into_at_once():
     a *= 100
     loss.backward()
     np.testing.assert_array_equal(w.grad, [3, 4])
+
+
+def test_views_are_unlocked_when_nothing_holds_what_they_show():
+    data = np.ones((10, 3))
+    view = data[:5]
+    w = leaf(1.0, 1.0, 1.0)
+    with tg.debug():
+        loss = np.sum(w * view) + np.sum(w * data)
+        assert not view.flags.writeable
+    loss.backward()
+    assert data.flags.writeable
+    assert view.flags.writeable
+
+
+def test_arrays_given_by_keyword_are_kept_too():
+    w, mask = leaf(1.0, 1.0, 1.0), np.array([True, True, False])
+    y = np.sum(w, where=mask)
+    mask[:] = False
+    y.backward()
+    np.testing.assert_array_equal(w.grad, [1, 1, 0])
+    with tg.debug():
+        y = np.sum(w, where=mask)
+        with pytest.raises(ValueError, match="read-only"):
+            mask[:] = True
+
+
+def test_a_constant_tensor_shows_its_array_and_notices():
+    w, c = leaf(1.0, 1.0), tg.Tensor([1.0, 2.0])
+    loss = np.sum(w * c)
+    c.numpy()[0] = 99
+    with pytest.raises(RuntimeError, match="changed after"):
+        loss.backward()

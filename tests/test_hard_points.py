@@ -346,6 +346,7 @@ def test_slopes_are_accurate_to_the_last_digits_and_do_not_warn(f, x, slope):
         (lambda x: np.arctan2(x, 1.0), 2.0, -4 / 25),
         (np.i0, 1.0, 0.7009067737595233),
         (lambda x: np.linalg.norm(np.stack([x, x * 0 + 3])), 4.0, 9 / 125),
+        (lambda x: np.linalg.norm(np.stack([x, x * 0 + 4])), 0.0, 1 / 4),
     ],
 )
 def test_second_derivatives(f, x, second):

@@ -242,3 +242,19 @@ def test_large_jacobians_are_made_in_parts(monkeypatch):
     np.testing.assert_allclose(
         tall[:9, 0], np.arange(9.0) * np.cos(x[0] * np.arange(9.0)), rtol=1e-13
     )
+
+
+def test_the_tape_of_a_pullback_has_its_own_memory():
+    x = np.array([1.0, 2.0])
+    y, pullback = tg.vjp(np.exp, x)
+    y[0] = 0
+    x[:] = 0
+    np.testing.assert_allclose(pullback(np.ones(2))[0], np.exp([1, 2]), rtol=1e-15)
+    y, pullback = tg.vjp(lambda x: x, np.float32([1, 2]))
+    g = np.array([3, 4])
+    (gx,) = pullback(g)
+    assert gx.dtype == np.float32
+    assert not np.shares_memory(gx, g)
+    y, pullback = tg.vjp(lambda x: np.where(x > 0, np.sqrt(x), 0.0), 0.0)
+    assert pullback(1.0) == (0.0,)
+    assert pullback(1) == (0.0,)

@@ -322,6 +322,8 @@ def test_backward_of_something_that_needs_no_gradient():
         (lambda x: np.sum(x, dtype=int), "np.sum.*int64"),
         (lambda x: np.sum(a=x), "by position"),
         (lambda x: np.arctan2.reduce(x), r"np.arctan2.reduce has no derivative rule"),
+        (lambda x: np.add.at(np.zeros(3), [0], x[0]), r"np.add.at.*a = tg\.Tensor\(a\)"),
+        (lambda x: np.full_like(np.ones(2), x[0]), r"tg\.Tensor\(np\.zeros\(n\)\)"),
         (lambda x: np.add.reduceat(x, [0, 2]), r"np.add.reduceat has no derivative rule"),
         (lambda x: np.hypot.reduce(x, initial=1.0), r"np.hypot.reduce of Tensors.*no initial="),
         (lambda x: np.hypot.reduce(x[:0]), r"at least one value"),
@@ -583,8 +585,15 @@ def test_copies_and_pickles(kind):
     frozen.requires_grad = True
     trainer = tg.Trainer(net, tg.optim.SGD(net.parameters(), lr=0.1))
     assert kind(trainer).loss is tg.cross_entropy
+
+
+def test_a_copy_of_what_was_recorded_is_recorded():
+    for kind in (copy.copy, copy.deepcopy):
+        gradient = tg.grad(lambda p, kind=kind: np.sum(kind(p)["a"] ** 2))({"a": np.ones(3)})
+        np.testing.assert_array_equal(gradient["a"], [2, 2, 2])
+        np.testing.assert_array_equal(tg.grad(lambda x, k=kind: k(x * 2) ** 2)(3.0), 24)
     with pytest.raises(TypeError, match=r"x\.detach\(\)"):
-        kind(net(x))
+        tg.grad(lambda x: pickle.loads(pickle.dumps(x)))(1.0)
 
 
 def test_a_pickle_from_a_longer_process_can_be_trained():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import resource
 import subprocess
@@ -493,6 +494,53 @@ def test_zero_times_infinity_is_refused_where_nobody_knows_what_it_is(f, named):
     # The slopes are 1, 1, 0 and that of abs: 0 would be wrong in two of the cases.
     with pytest.raises(FloatingPointError, match=rf"backward.*{named}.*0 \* inf.*tg\.debug"):
         quiet(tg.grad(f))(0.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: (1 - np.tanh(x)) ** 0.125, 20.0),
+        (lambda x: np.sqrt(1 - np.tanh(x) ** 2), np.float32(10.0)),
+        (lambda x: np.prod(x) ** (1 / 200), np.full(200, 0.001)),
+        (lambda x: np.arctanh(np.tanh(x)), 50.0),
+        (lambda x: np.log1p(np.expm1(x)), -1000.0),
+        (lambda x: np.cbrt(np.cbrt(np.cbrt(x**27))), 0.0),
+        (lambda x: np.sqrt(x) - np.sqrt(x) + x, 0.0),
+    ],
+)
+def test_what_was_rounded_to_zero_is_not_taken_for_no_influence(f, x):
+    # The slopes are -1.8e-3, -9e-5, 5e-3, 1, 1, 1, 1.
+    gradient = None
+    with contextlib.suppress(FloatingPointError):
+        gradient = quiet(tg.grad(f))(x)
+    assert gradient is None or not np.all(gradient == 0)
+
+
+def test_the_infinite_derivative_is_named():
+    with pytest.raises(
+        FloatingPointError, match=r"np\.square.*derivative of np\.sqrt of shape \(\)"
+    ):
+        tg.grad(lambda x: np.sqrt(np.sum(np.square(x))))(np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.linalg.norm(x) ** 2,
+        lambda x: np.cos(np.linalg.norm(x)),
+        lambda x: np.linalg.norm(x, 3) ** 2,
+        lambda x: np.hypot(x[0], x[1]) ** 2,
+        lambda x: np.std(x + 1) ** 2,
+        np.linalg.norm,
+        np.std,
+        lambda x: np.arctan2(x[0], x[1]),
+    ],
+)
+def test_second_derivatives_at_the_tip_of_a_cone_are_refused(f):
+    # Those of norm(x)**2 are 2, those of norm(x) do not exist: the rule of the norm cannot tell.
+    tg.grad(f)(np.zeros(2))
+    with pytest.raises(FloatingPointError, match=r"0 \* inf"):
+        tg.hessian(f)(np.zeros(2))
 
 
 def test_nan_that_was_put_in_comes_out():

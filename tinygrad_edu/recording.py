@@ -168,7 +168,8 @@ class LockingEntry(Entry):
 
     def __init__(self, *parts: Any):
         super().__init__(*parts)
-        self.locked = _lock([v for v in (*self.values, self.y) if isinstance(v, np.ndarray)])
+        held = (*self.values, *self.keywords.values(), self.y)
+        self.locked = _lock([value for value in held if isinstance(value, np.ndarray)])
 
     def free(self) -> None:
         """Lets go of everything that the operation read."""
@@ -182,6 +183,7 @@ class LockingEntry(Entry):
 
 # How many entries hold each array that is locked, by its id, as arrays cannot be keys.
 _holders: dict[int, int] = {}
+_free: list[np.ndarray] = []  # those that no entry holds, but that are still read-only
 _guard = threading.RLock()
 
 
@@ -207,6 +209,9 @@ def _unlock(arrays: list[np.ndarray]) -> None:
             _holders[id(array)] -= 1
             if _holders[id(array)] == 0:
                 del _holders[id(array)]
-                # A view stays as it is if another entry still holds what it shows.
-                with contextlib.suppress(ValueError):
-                    array.flags.writeable = True
+                _free.append(array)
+        for array in _free[:]:
+            # A view has to wait as long as another entry holds what it shows.
+            with contextlib.suppress(ValueError):
+                array.flags.writeable = True
+                _free[:] = [other for other in _free if other is not array]

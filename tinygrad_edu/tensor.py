@@ -48,19 +48,21 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
                 needed = True
         else:
             if type(argument) is np.ndarray:
-                if usual and argument.nbytes <= _SMALL:
-                    argument = argument.copy()
+                if usual:
+                    argument = _own_if_small(argument)
             elif type(argument) not in _AS_THEY_ARE:
                 argument = _constant(argument, primitive, len(values))
             values.append(argument)
             inputs.append(None)
+    if keywords and usual:
+        keywords = {name: _own_if_small(value) for name, value in keywords.items()}
     try:
         y = primitive.forward(*values, **keywords)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, primitive, values) from error
     if type(y) is not np.ndarray:
         y = np.asarray(y)
-    shows_memory = primitive.view and np.may_share_memory(y, values[0])
+    shows_memory = primitive.view and _shows(y, values[0], args[0])
     result: Tensor = View(primitive, args, keywords) if shows_memory else _new(Tensor)
     if needed and (usual or mode.on):
         if y.dtype.kind != "f" or len(primitive.rules) < len(inputs):
@@ -89,8 +91,21 @@ _new = object.__new__
 
 def _constant(argument: Any, primitive: Primitive, position: int) -> Any:
     """An argument that is not a Tensor, as an array if it stands where an array is read."""
-    read = primitive.every is not None or position < len(primitive.rules)
-    return argument if isinstance(argument, np.generic) or not read else as_array(argument)
+    if isinstance(argument, np.generic):
+        return argument
+    if primitive.every is not None or position < len(primitive.rules):
+        return _own_if_small(as_array(argument))
+    return list(argument) if isinstance(argument, list) else argument
+
+
+def _own_if_small(value: Any) -> Any:
+    """A copy of an array, unless it is large."""
+    return value.copy() if isinstance(value, np.ndarray) and value.nbytes <= _SMALL else value
+
+
+def _shows(y: np.ndarray, x: np.ndarray, of: Any) -> bool:
+    """Whether `y` shares its memory with `x`, which is not a mere number in NumPy."""
+    return np.may_share_memory(y, x) and (x.ndim > 0 or isinstance(of, View))
 
 
 def _check_recordable(primitive: Primitive, inputs: list[Entry | None], y: np.ndarray) -> None:
@@ -156,19 +171,20 @@ def _in_place(function: Any) -> Any:
         new = record(primitive, (self, other), {})
         if new.ndim == 0 and not isinstance(self, View) and not self._is_parameter:
             return new  # in NumPy this is no array but a number, which cannot be changed
-        if new.shape != self.shape:
-            raise ValueError(
-                f"the result of {primitive.name} has shape {new.shape} and cannot be written into "
-                f"a tensor of shape {self.shape}: write x = x + y instead of x += y"
-            )
-        if new.dtype != self.dtype:
-            if not np.can_cast(new.dtype, self.dtype, "same_kind"):
-                raise TypeError(
-                    f"the result of {primitive.name} has dtype {new.dtype} and cannot be written "
-                    f"into a tensor of dtype {self.dtype}: write x = x + y instead of x += y"
-                )
-            new = new.astype(self.dtype)
-        self._assign(new)
+        self._take(new, primitive.name)
+        return self
+
+    return operator
+
+
+def _in_place_as_in_numpy(function: Any) -> Any:
+    """The same for an operator that NumPy's dispatch brings to its rule."""
+
+    def operator(self: Tensor, other: Any) -> Any:
+        new = function(self, other)
+        if new.ndim == 0 and not isinstance(self, View) and not self._is_parameter:
+            return new
+        self._take(new, numpy_name(function))
         return self
 
     return operator
@@ -212,6 +228,10 @@ def _as_in_numpy(function: Any, swapped: bool = False) -> Any:
 
     method.__doc__ = f"The same as `np.{function.__name__}(x, ...)`."
     return method
+
+
+class GradientLost(TypeError):
+    """A recorded Tensor was about to become a plain number or array without a word."""
 
 
 class Tensor:
@@ -381,7 +401,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The value as a plain array, off the tape; read-only if a gradient is wanted of it."""
-        return _read_only(self._array) if self.requires_grad else self._array
+        return _read_only(self._array) if self.requires_grad else self.data
 
     def detach(self) -> Tensor:
         """The value as a new Tensor that needs no gradient."""
@@ -389,11 +409,19 @@ class Tensor:
 
     # The gradient.
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self.requires_grad and not self._is_parameter:
+            return self.copy()
+        function, parts = self.__reduce__()
+        return function(*parts)
+
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({})
+
     def __reduce__(self) -> Any:
-        if not self.is_leaf:
+        if self.requires_grad and not self._is_parameter:
             raise TypeError(
-                "the result of a recorded operation cannot be copied or pickled with its tape: "
-                "use x.detach()"
+                "the result of a recorded operation cannot be pickled with its tape: use x.detach()"
             )
         return _restored, (self._array, self.requires_grad, self.name, plain(self.grad))
 
@@ -475,7 +503,13 @@ class Tensor:
             x, index, values = inputs
             index = _parts(index)
             values = np.broadcast_to(values, np.shape(x._array[index]))
-            return x._assign(x + scatter_add(values, index, x.shape))
+            return x._take(x + scatter_add(values, index, x.shape), "np.add.at")
+        if method == "at":
+            raise TypeError(
+                f"np.{ufunc.__name__}.at would write a recorded Tensor into a plain array, where "
+                f"its gradient is lost: make the array a Tensor first, a = tg.Tensor(a), for which "
+                f"there is np.add.at"
+            )
         if (ufunc, method) in _UFUNC_METHODS:
             return _UFUNC_METHODS[ufunc, method](*inputs, **{"axis": 0, **keywords})
         if method in ("reduce", "accumulate") and ufunc in _ONE_BY_ONE:
@@ -506,11 +540,12 @@ class Tensor:
 
     def _refuse_to_leave(self, what: str) -> None:
         if self.requires_grad and mode.on:
-            raise TypeError(
+            raise GradientLost(
                 f"{what} would lose its gradient without a word. To stay on the tape use NumPy "
-                f"functions: np.exp, not math.exp; np.stack([...]) or np.block([[...]]), not "
-                f"np.array([...]); and an array that is to be filled is to be a Tensor, "
-                f"out = tg.Tensor(np.zeros(n)). To leave it use x.item(), x.numpy(), x.detach()"
+                f"functions: np.exp, not math.exp. For np.array([a, b]) or a list of Tensors write "
+                f"np.stack([a, b]), for nested lists np.block([[a, b], [c, d]]); leave np.asarray "
+                f"out; make an array that is to be filled a Tensor, out = tg.Tensor(np.zeros(n)). "
+                f"To leave the tape use x.item(), x.numpy() or x.detach()"
             )
 
     # Operators.
@@ -528,6 +563,8 @@ class Tensor:
     __iadd__, __isub__ = _in_place(np.add), _in_place(np.subtract)
     __imul__, __itruediv__ = _in_place(np.multiply), _in_place(np.divide)
     __ipow__, __imatmul__ = _in_place(np.power), _in_place(np.matmul)
+    __imod__ = _in_place_as_in_numpy(np.remainder)
+    __ifloordiv__ = _in_place_as_in_numpy(np.floor_divide)
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __lt__, __le__ = _constant_operator(np.less), _constant_operator(np.less_equal)
     __gt__, __ge__ = _constant_operator(np.greater), _constant_operator(np.greater_equal)
@@ -555,7 +592,7 @@ class Tensor:
             return  # x[i] += v has changed the item x[i] before it comes here
         last: Any = self._entry
         rewritable = last is not None and last.primitive in (setitem, _setitem_in_place)
-        if rewritable and mode.usual and _holders(self) == _ALONE:
+        if rewritable and last.y is self._array and mode.usual and _holders(self) == _ALONE:
             # Nobody has read the value since the last assignment, so that needs no copy.
             new: Any = record(_setitem_in_place, (self, value, parts), {})
             blank = np.broadcast_to(self.dtype.type(0), self.shape)
@@ -568,6 +605,23 @@ class Tensor:
     def _is_parameter(self) -> bool:
         """Whether it is an input of the user's that needs a gradient, and has a `.grad`."""
         return self.is_leaf and self.requires_grad and not isinstance(self._entry, Argument)
+
+    def _take(self, new: Any, name: str) -> None:
+        """`_assign` of the result of an operation, which has to fit as it has to in NumPy."""
+        new = new if isinstance(new, Tensor) else Tensor(new)
+        if new.shape != self.shape:
+            raise ValueError(
+                f"the result of {name} has shape {new.shape} and cannot be written into a tensor "
+                f"of shape {self.shape}: write x = x + y instead of x += y"
+            )
+        if new.dtype != self.dtype:
+            if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+                raise TypeError(
+                    f"the result of {name} has dtype {new.dtype} and cannot be written into a "
+                    f"tensor of dtype {self.dtype}: write x = x + y instead of x += y"
+                )
+            new = new.astype(self.dtype)
+        self._assign(new)
 
     def _assign(self, new: Tensor) -> None:
         """Puts `new` in the place of the value, under every name and in every view of it."""
@@ -585,10 +639,14 @@ class Tensor:
                 "assigning to a recorded tensor inside no_grad() would cut it off its tape: "
                 "assign outside of it, or to x.detach()"
             )
-        entry, name = new._entry, self.name
+        array, entry, name = new._array, new._entry, self.name
+        if array.strides != self._array.strides:
+            # Which views there are depends on how the array lies in memory.
+            array = np.empty_like(self._array)
+            array[...] = new._array
         if entry is None and self.is_input:
-            entry = Entry.of_input(new._array, requires_grad=False)
-        self._array, self._entry = new._array, entry
+            entry = Entry.of_input(array, requires_grad=False)
+        self._array, self._entry = array, entry
         if name is not None:
             self.name = name
 
@@ -619,12 +677,11 @@ class Tensor:
     min = _method(np.min, "axis", "out", "keepdims")
     squeeze = _method(np.squeeze, "axis")
     ravel = _method(np.ravel)
-    copy = _method(np.copy)
     dot = _operator(np.dot)
 
     prod, var, std = _as_in_numpy(np.prod), _as_in_numpy(np.var), _as_in_numpy(np.std)
     cumsum, cumprod = _as_in_numpy(np.cumsum), _as_in_numpy(np.cumprod)
-    clip, round, conj = _as_in_numpy(np.clip), _as_in_numpy(np.round), _as_in_numpy(np.conj)
+    clip, round = _as_in_numpy(np.clip), _as_in_numpy(np.round)
     swapaxes, repeat, take = (
         _as_in_numpy(np.swapaxes),
         _as_in_numpy(np.repeat),
@@ -658,8 +715,21 @@ class Tensor:
 
     @property
     def flat(self) -> Tensor:
-        """The values along one axis, as `ravel()` gives them."""
+        """The values along one axis, as `ravel()` gives them, to read and to write."""
+        if not self._array.flags.c_contiguous:
+            raise TypeError(
+                "x.flat of a tensor whose values do not lie in order (as those of a transpose): "
+                "read x.ravel(), and write x[i, j] = v"
+            )
         return self.ravel()
+
+    def copy(self, order: str = "C") -> Tensor:
+        """The same values in memory of their own."""
+        return record(PRIMITIVES[np.copy], (self,), {"order": order})
+
+    def conj(self) -> Tensor:
+        """The complex conjugate, which of real numbers is the tensor itself."""
+        return self
 
     def view(self) -> Tensor:
         """The same values, in a tensor that shows this one."""
@@ -707,7 +777,7 @@ class Tensor:
     def sort(self, axis: int = -1) -> None:
         """Puts the values in ascending order in place; `np.sort(x)` leaves x as it is."""
         in_order: Any = np.sort(self, axis)
-        self._assign(in_order)
+        self._take(in_order, "np.sort")
 
 
 class View(Tensor):
@@ -774,13 +844,13 @@ class View(Tensor):
         for primitive, args, keywords, x in reversed(way):
             if primitive is getitem:
                 new = record(setitem, (x, new, *args), keywords)
-            elif y.size == x.size:
+            elif y.shape == x.shape or (y.size == x.size and primitive.core_axes is None):
                 # What only puts values in another order is undone by its own derivative.
                 new = primitive.rule(0)(new, y, x, *args, **keywords)
             else:
                 raise ValueError(
-                    f"the result of {primitive.name} is read-only, as in NumPy: assign to a copy "
-                    f"of it, x = x.copy()"
+                    f"the result of {primitive.name} is read-only: assign to a copy of it, "
+                    f"x = x.copy(), or to what it was made of"
                 )
             y = x
         self.root._assign(new)
@@ -805,7 +875,7 @@ def _is_item(value: Any, x: Tensor, index: Any) -> bool:
 
 
 def _overwrite(x: Any, value: Any, index: Any) -> Any:
-    x[index] = value
+    x[index] = np.asarray(value).astype(x.dtype)  # what cannot be cast is found before it writes
     return x
 
 
@@ -844,7 +914,7 @@ def _one_by_one(ufunc: Any, method: str, x: Any, axis: int = 0, **keywords: Any)
         )
     rows = np.moveaxis(x, axis, 0)
     results = list(itertools.accumulate((rows[i] for i in range(len(rows))), ufunc))
-    return results[-1] if method == "reduce" else np.stack(results, axis)
+    return np.copy(results[-1]) if method == "reduce" else np.stack(results, axis)
 
 
 def _write_out(function: Any, args: Any, keywords: dict[str, Any]) -> Any:
@@ -852,14 +922,14 @@ def _write_out(function: Any, args: Any, keywords: dict[str, Any]) -> Any:
     outs = keywords.pop("out")
     outs = outs if isinstance(outs, tuple) else (outs,)
     if len(outs) == 1 and isinstance(outs[0], Tensor):
-        outs[0][...] = function(*args, **keywords)
+        outs[0]._take(function(*args, **keywords), numpy_name(function))
         return outs[0]
     given = [*args, *keywords.values()]
     if mode.on and any(isinstance(x, Tensor) and x.requires_grad for x in given):
         raise TypeError(
             f"{numpy_name(function)} with out= (or a += x on an array a) would write a recorded "
             f"Tensor into a plain array, where its gradient is lost: write a = a + x, or make the "
-            f"array a Tensor first, a = tg.Tensor(a)"
+            f"array a Tensor first, a = tg.Tensor(a); for out= with where=, np.where(mask, ..., 0)"
         )
     return function(*plain(args), **plain(keywords), out=outs if len(outs) > 1 else outs[0])
 

@@ -10,6 +10,7 @@ a tape.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from tinygrad_edu.recording import mode, recording
 from tinygrad_edu.tape import Argument, Entry, Tape, reachable
-from tinygrad_edu.tensor import Tensor, as_array, lift, plain
+from tinygrad_edu.tensor import GradientLost, Tensor, as_array, lift, plain
 from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
 from tinygrad_edu.walk import walk_back
 
@@ -61,6 +62,7 @@ def grad(f: Function, argnums: Positions = 0) -> Function:
     """
     with_value = value_and_grad(f, argnums)
 
+    @functools.wraps(f, updated=())
     def gradient(*args: Any, **keywords: Any) -> Any:
         return with_value(*args, **keywords)[1]
 
@@ -95,7 +97,7 @@ def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
     `sum(g * f(*xs))` with respect to all arguments, in a tuple. It can be called many times.
 
     Raises:
-        TypeError: an argument or a value that is not floating-point.
+        TypeError: an argument that is not floating-point, or a value that is no real number.
         ValueError: a cotangent of other shapes than the value.
 
     Example:
@@ -106,14 +108,18 @@ def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
         >>> pullback(np.array([1.0, 10.0]))
         (array([  6., 120.]), np.float64(41.0))
     """
-    run = _run_by_all(f, xs)
+    run = _run_by_all(f, _with_own_arrays(xs))
 
     @recording(True)
     def pullback(g: Any) -> tuple[Any, ...]:
-        weights = _matching(g, run.y, "g", "the value of f")
+        weights = [
+            w if _is_recorded(w) else np.array(plain(w), np.asarray(plain(y)).dtype)
+            for w, y in zip(_matching(g, run.y, "g", "the value of f"), run.outputs, strict=True)
+        ]
         return run.like_arguments(run.pull_back(weights))
 
-    return run.value(), pullback
+    # Neither what is written into the arguments nor into the value may reach the tape.
+    return _with_own_arrays(run.value()), pullback
 
 
 def jvp(f: Function, xs: tuple[Any, ...], vs: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -127,7 +133,7 @@ def jvp(f: Function, xs: tuple[Any, ...], vs: tuple[Any, ...]) -> tuple[Any, Any
     vector products", 2017).
 
     Raises:
-        TypeError: an argument or a value that is not floating-point.
+        TypeError: an argument that is not floating-point, or a value that is no real number.
         ValueError: `vs` of other shapes than `xs`.
 
     Example:
@@ -182,7 +188,7 @@ def jacobian(f: Function, argnums: Positions = 0) -> Function:
     inputs than outputs, all columns forward (see `jvp`).
 
     Raises:
-        TypeError: an argument or an output that is not floating-point.
+        TypeError: an argument that is not floating-point, or an output that is no real number.
 
     Example:
         >>> import numpy as np, tinygrad_edu as tg
@@ -286,7 +292,13 @@ class _Run:
         self._arguments = [args[i] for i in positions]
         self._alone = isinstance(argnums, int)
         self._start = self.targets[0].order if self.targets else 0
-        self.y = f(*traced, **keywords)
+        try:
+            self.y = f(*traced, **keywords)
+        except ValueError as error:
+            # NumPy's own "setting an array element with a sequence" hides what is wrong.
+            if isinstance(error.__cause__, GradientLost):
+                raise error.__cause__ from None
+            raise
         self.outputs = tree_leaves(self.y)
 
     def is_inner(self, tape: list[Entry]) -> bool:
@@ -410,9 +422,12 @@ def _traced(leaf: Any, path: str, targets: list[Entry]) -> Tensor:
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind != "f":
+            is_number = array.dtype.kind in "iub"
             raise TypeError(
                 f"{path} is {leaf!r:.60}, of dtype {array.dtype}: gradients are for "
-                f"floating-point values; write 3.0 for 3, or x.astype(float)"
+                f"floating-point values; "
+                f"{'write 3.0 for 3, or x.astype(float); or, ' if is_number else ''}"
+                f"if it is a constant, leave it out: lambda w: f(w, constant)"
             )
         tensor = lift(Argument.of_input(array, True, path), array)
     targets.append(tensor._own_entry())
@@ -454,6 +469,10 @@ def _joined(parts: Sequence[Any], shape: tuple[int, ...], target: Entry) -> Any:
     if not parts or parts[0] is None:
         return np.zeros(whole, target.y.dtype)
     return np.reshape(np.concatenate(list(parts)), whole)
+
+
+def _with_own_arrays(tree: Any) -> Any:
+    return tree_map(lambda x, _: np.array(x) if type(x) is np.ndarray else x, tree, "")
 
 
 def _as_tuple(arguments: Any) -> tuple[Any, ...]:
@@ -502,7 +521,7 @@ def _checked(f: Function, argnums: Positions) -> Callable[[int], str]:
     """The names of the arguments of `f`, if it can be differentiated by these."""
     if not callable(f):
         raise TypeError(f"a gradient is of a function, got {f!r:.60}")
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    if not all(isinstance(position, int) for position in positions):
+    positions = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
+    if not all(type(position) is int for position in positions):
         raise TypeError(f"argnums must be a position or several in a tuple, got {argnums!r}")
     return argument_names(f)

@@ -44,7 +44,8 @@ def argument_names(f: Callable[..., Any]) -> Callable[[int], str]:
         'y'
     """
     try:
-        known = list(inspect.signature(f).parameters)
+        parameters = inspect.signature(f).parameters.values()
+        known = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
     except (TypeError, ValueError):
         known = []
     return lambda i: known[i] if i < len(known) else f"argument {i}"

@@ -69,6 +69,7 @@ def walk_back(
                 gradients = _walk(entries, g, targets, lift, pull)
                 if any(np.isnan(gx).any() for gx in gradients.values()) and _is_finite(entries, g):
                     _walk(entries, g, targets, lift, _with_check(pull, np.isnan))
+                    raise FloatingPointError("backward: a gradient is inf - inf")
     else:
         gradients = _walk(entries, g, targets, lift, pull)
     if watch and not all(np.isfinite(gx).all() for gx in gradients.values()):
@@ -188,16 +189,25 @@ def _influence(
     rng = np.random.default_rng(0)
     reached: dict[tuple[Entry, int], np.ndarray] = {}
 
-    def another(entry: Entry, value: np.ndarray) -> np.ndarray:
+    def another(value: Any) -> Any:
+        # The order of the numbers stays, as maximum and sort choose by it, but none is very large
+        # or very small, so that products do not vanish, and none is exactly 1, as 1 - y * y might.
+        value = np.nan_to_num(np.asarray(value, float), nan=1.0)
+        return np.sign(value) * np.abs(value) ** 0.01 * rng.uniform(1, 1 + 1e-12, value.shape)
+
+    def computed(entry: Entry, value: np.ndarray) -> np.ndarray:
+        changed = another(value)
         if not entry.requires_grad:
-            return value
-        weights = rng.uniform(1, 2, value.shape)
-        numbers = np.nan_to_num(value.astype(float), nan=1.0, posinf=1e30, neginf=-1e30)
-        numbers = np.where(np.isfinite(value), numbers, numbers * weights)
-        return np.where(numbers == 0, 1e-20 * weights, numbers)
+            return changed
+        return np.where(changed == 0, 1e-4 * rng.uniform(1, 2, value.shape), changed)
 
     def pull_weights(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
         elementwise = entry.primitive.core_axes == 0
+        kinds = "fiu" if elementwise else "f"
+        values = [
+            another(value) if source is None and np.asarray(value).dtype.kind in kinds else value
+            for source, value in zip(entry.inputs, values, strict=True)
+        ]
 
         def reaching(*args: Any, **keywords: Any) -> Any:
             gx = np.where(g != 0, rule(*args, **keywords), 0)
@@ -218,7 +228,7 @@ def _influence(
     weights = rng.uniform(1, 2, g.shape)
     if not getattr(g, "requires_grad", False):
         weights *= g != 0
-    _walk(entries, weights, targets, another, pull_weights)
+    _walk(entries, weights, targets, computed, pull_weights)
     return reached
 
 
@@ -234,14 +244,15 @@ def _is_not_finite(x: Any) -> Any:
 
 def _with_check(pull: Pull, is_bad: Callable[[Any], Any]) -> Pull:
     """As `pull`, with an error at the first gradient that is bad."""
+    infinite: list[str] = []
 
     def pull_with_check(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
         gx = pull(rule, entry, position, g, y, values)
+        if not infinite and np.isfinite(g).all() and not np.isfinite(gx).all():
+            infinite.append(call(entry))
         if is_bad(gx).any():
-            is_nan = np.isnan(gx).any()
-            why = (
-                " (0 * inf or inf - inf, of which nobody knows what it would be)" if is_nan else ""
-            )
+            where = f"; the derivative of {infinite[0]} is infinite" if infinite else ""
+            why = f" (0 * inf or inf - inf{where})" if np.isnan(gx).any() else ""
             line = "" if entry.where else "; inside tg.debug() this says in which line"
             raise FloatingPointError(
                 f"backward: the gradient of input {position} of {call(entry)} is "

@@ -41,6 +41,7 @@ def at_steps(x):
 
 
 CASES = [
+    case(elementwise.ratio, two(second=(0.5, 2.0))),
     case(np.add, two()),
     case(np.subtract, two()),
     case(np.multiply, two()),

@@ -83,27 +83,34 @@ derivative(np.arccosh, lambda g, y, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)), si
 derivative(np.arctanh, lambda g, y, x: g / ((1 - x) * (1 + x)), singular=True)
 
 
-def _or_one(x: Any) -> Any:
-    """x, with 1 for 0, to divide a 0 by."""
-    return np.where(x == 0, 1, x)
+@primitive
+def ratio(a: Any, b: Any) -> Any:
+    """a / b, and 0 where b = 0.
+
+    So the direction x / |x| is 0 at the origin, where it could be any. Its derivative there is
+    infinite: second derivatives of a norm at the origin are refused, not made up.
+
+    Example:
+        >>> ratio(np.array([3.0, 0.0]), np.array([5.0, 0.0]))
+        array([0.6, 0. ])
+    """
+    is_zero = b == 0
+    return np.where(is_zero, a * 0, a / np.where(is_zero, 1, b))  # NaN stays NaN
+
+
+ratio.derivative(
+    lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b, core_axes=0, singular=True
+)
 
 
 def _angle_db(g: Any, y: Any, a: Any, b: Any) -> Any:
     """-a / (a*a + b*b), and 0 at the origin."""
-    radius = _or_one(np.hypot(a, b))
-    return -g * (a / radius) / radius
+    radius = np.hypot(a, b)
+    return -g * ratio(ratio(a, radius), radius)
 
 
-derivative(
-    np.hypot,
-    lambda g, y, a, b: g * (a / _or_one(y)),
-    lambda g, y, a, b: g * (b / _or_one(y)),
-)
-derivative(
-    np.arctan2,
-    lambda g, y, a, b: -_angle_db(g, y, b, a),
-    _angle_db,
-)
+derivative(np.hypot, lambda g, y, a, b: g * ratio(a, y), lambda g, y, a, b: g * ratio(b, y))
+derivative(np.arctan2, lambda g, y, a, b: -_angle_db(g, y, b, a), _angle_db)
 # Linear functions, which are their own derivatives.
 derivative(np.degrees, lambda g, y, x: np.degrees(g))
 derivative(np.rad2deg, lambda g, y, x: np.rad2deg(g))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_edu.calculus.elementwise import ratio
 from tinygrad_edu.rules import composition, constant, derivative, primitive, unbroadcast
 
 
@@ -157,7 +158,8 @@ def _variance_dx(
 
 def _deviation_dx(g: Any, y: Any, *args: Any, **parameters: Any) -> Any:
     """That of the variance y*y over 2y, and 0 where y = 0."""
-    return _variance_dx(g / np.where(y > 0, 2 * y, 1), y, *args, **parameters)
+    y = np.where(y == y, y, 0)  # NaN is the deviation of too few values
+    return _variance_dx(ratio(g, 2 * y), y, *args, **parameters)
 
 
 def _dmean(rule: Any) -> Any:
@@ -518,10 +520,11 @@ def _length_dx(
 ) -> Any:
     """sign(x) * abs(x / y)**(ord-1), and 0 at x = 0."""
     g, y = spread(g, x, axis, keepdims), spread(y, x, axis, keepdims)
-    direction = x / np.where(y == 0, 1, y)
+    direction = ratio(x, y)
     if ord in (None, 2, "fro", "f"):
         return g * direction
-    return g * np.sign(x) * np.where(x == 0, 1, np.abs(direction)) ** (ord - 1)
+    power = np.sign(x) * np.where(x == 0, 1, np.abs(direction)) ** (ord - 1)
+    return g * np.where(y == 0, direction, power)
 
 
 length.derivative(_length_dx)

@@ -166,7 +166,7 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
 
 
 @composition(np.copyto)
-def copyto(dst: Any, src: Any, *, where: Any = True) -> None:
+def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
     """`np.copyto`."""
     dst[...] = np.where(where, src, dst)
 
