@@ -65,7 +65,7 @@ KINKS = {
         (lambda x: np.maximum(x, 0), [[0.0]], [[1.0]]),
     ],
     "`np.maximum(a, b)`, `np.minimum` | a or b is NaN": [
-        (f, [[nan, 1.0, nan], [1.0, nan, nan]], [[1, 0, 1], [0, 1, 0]])
+        (f, [[nan, 1.0, nan], [1.0, nan, nan]], [[1, 1, 1], [0, 0, 0]])
         for f in (np.maximum, np.minimum)
     ],
     "`np.fmax(a, b)`, `np.fmin` | a or b is NaN": [
@@ -277,9 +277,9 @@ class TestClip:
         with pytest.raises(ValueError, match="not as both"):
             COMPOSITIONS[np.clip](np.ones(2), 0, min=0)
 
-    def test_a_nan_wins(self):
+    def test_the_array_counts_where_there_is_a_nan(self):
         assert_slopes(np.clip, [[nan, 1.0], 0.0, 2.0], [[1, 1], 0, 0])
-        assert_slopes(np.clip, [1.0, nan, 2.0], [0, 1, 0])
+        assert_slopes(np.clip, [1.0, nan, 2.0], [1, 0, 0])
 
 
 # Accuracy.

@@ -54,9 +54,13 @@ class changed_mode:
 
     def __enter__(self) -> None:
         before = mode.on, mode.with_lines, mode.watched
-        pairs = zip(self._changes, before, strict=True)
+        on, with_lines, watched = self._changes
         mode.outer.append(before)
-        mode.set(*(old if new is None else new for new, old in pairs))
+        mode.set(
+            before[0] if on is None else on,
+            before[1] if with_lines is None else with_lines,
+            before[2] if watched is None else watched,
+        )
 
     def __exit__(self, *_: object) -> None:
         mode.set(*mode.outer.pop())

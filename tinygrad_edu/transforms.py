@@ -84,8 +84,9 @@ def value_and_grad(f: Function, argnums: Positions = 0) -> Function:
         run = _Run(f, args, keywords, argnums, names)
         y = _one_number(run.y)
         tape = _tape(y)
-        gradients = run.gradients(tape, np.ones_like(plain(y)))
-        return _settled(y, run.is_inner(tape)), run.like_arguments(gradients)
+        is_inner = run.is_inner(tape)
+        gradients = _walk(tape, np.ones_like(plain(y)), run.targets, is_inner)
+        return _settled(y, is_inner), run.like_arguments(gradients)
 
     return value_and_gradient
 

@@ -6,6 +6,7 @@ to be done otherwise (a stack of gradients at once, 0 * inf, a check) is done by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -64,10 +65,10 @@ def walk_back(
     if any(entry.primitive is not None and entry.primitive.singular for entry in entries):
         with np.errstate(all="ignore"):
             gradients = _walk(entries, g, targets, lift, pull)
-            if any(np.isnan(gx).any() for gx in gradients.values()):
+            if _has_nan(gradients):
                 pull = _with_influence(entries, g, targets, pull)
                 gradients = _walk(entries, g, targets, lift, pull)
-                if any(np.isnan(gx).any() for gx in gradients.values()) and _is_finite(entries, g):
+                if _has_nan(gradients) and _is_finite(entries, g):
                     _walk(entries, g, targets, lift, _with_check(pull, np.isnan))
                     raise FloatingPointError("backward: a gradient is inf - inf")
     else:
@@ -81,6 +82,14 @@ def walk_back(
                 entry.free()
     # Sums of arrays without axes are NumPy scalars.
     return gradients if lift else {entry: np.asarray(gx) for entry, gx in gradients.items()}
+
+
+def _has_nan(gradients: dict[Entry, Any]) -> bool:
+    """Whether one of the gradients has a NaN: then so has the sum of its squares."""
+    return any(
+        math.isnan(np.vdot(gx, gx)) if type(gx) is np.ndarray else np.isnan(gx).any()
+        for gx in gradients.values()
+    )
 
 
 def _walk(

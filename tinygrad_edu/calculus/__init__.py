@@ -12,7 +12,7 @@ usual derivatives exists:
 | `leaky_relu(x, slope)` | x = 0 | `slope` |
 | `np.abs`, `np.fabs`, `np.copysign(x, b)` | x = 0 | 0 |
 | `np.maximum(a, b)`, `np.minimum`, `np.fmax`, `np.fmin` | a = b | 1 for a, 0 for b |
-| `np.maximum(a, b)`, `np.minimum` | a or b is NaN | 1 for the NaN, 0 for the other |
+| `np.maximum(a, b)`, `np.minimum` | a or b is NaN | 1 for a, 0 for b |
 | `np.fmax(a, b)`, `np.fmin` | a or b is NaN | 0 for the NaN, 1 for the other |
 | `np.clip(x, low, high)` | x = low or x = high | 1 for x, 0 for the bounds |
 | `np.max`, `np.min`, `np.linalg.norm(x, np.inf)` | several equal extremes | shared equally |

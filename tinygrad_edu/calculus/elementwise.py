@@ -154,17 +154,9 @@ derivative(
     lambda g, y, a, b: g * np.sign(a) * np.sign(y),
     lambda g, y, a, b: np.zeros_like(g),
 )
-# The first argument wins a tie. A NaN wins in any case, of fmax and fmin only if both are NaN.
-derivative(
-    np.maximum,
-    lambda g, y, a, b: g * ((a >= b) | (a != a)),
-    lambda g, y, a, b: g * ~((a >= b) | (a != a)),
-)
-derivative(
-    np.minimum,
-    lambda g, y, a, b: g * ((a <= b) | (a != a)),
-    lambda g, y, a, b: g * ~((a <= b) | (a != a)),
-)
+# The first argument wins a tie, and where one of the two is NaN; of fmax and fmin a number wins.
+derivative(np.maximum, lambda g, y, a, b: g * ~(a < b), lambda g, y, a, b: g * (a < b))
+derivative(np.minimum, lambda g, y, a, b: g * ~(a > b), lambda g, y, a, b: g * (a > b))
 derivative(
     np.fmax,
     lambda g, y, a, b: g * ((a >= b) | (b != b)),
