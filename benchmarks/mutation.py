@@ -36,7 +36,10 @@ from benchmarks.timing import table
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("tinygrad_edu", "tests", "benchmarks")
 # The quick ones first.
-GUARDS = ("test_hand_derived.py", "test_tensor.py", "test_traps.py", "test_rules.py")
+GUARDS = (
+    *("test_hand_derived.py", "test_tensor.py", "test_traps.py", "test_hard_points.py"),
+    *("test_assignment.py", "test_linalg.py", "test_shapes_and_sorting.py", "test_rules.py"),
+)
 # Ten seconds for a longer chain of additions.
 LEFT_OUT = (
     "tests/test_traps.py::"
@@ -45,7 +48,7 @@ LEFT_OUT = (
 # What undoes broadcasting, by file: rules of no operation in particular.
 BROADCASTING = {
     "tinygrad_edu/rules.py": ("derivative", "unbroadcast"),
-    "tinygrad_edu/tape.py": ("_fitted",),
+    "tinygrad_edu/walk.py": ("_fitted",),
 }
 # The variable in which the tests are told which of them to begin with.
 OPERATIONS = "MUTATED_OPERATIONS"
@@ -153,7 +156,7 @@ EXPLANATIONS = {
     ("reductions.py", "dtype=x.dtype", "dtype=y.dtype"): "equal: an extreme has the dtype of x",
     ("shapes.py", "axis=None: g.reshape", "axis=0: g.reshape"): "equal: the axis is not read",
     ("shapes.py", "a % x.ndim", "a % y.ndim"): "equal: a transpose has as many axes",
-    ("tape.py", "gx if gx.dtype == x.dtype", "gx if False"): "equal: a copy more",
+    ("walk.py", "gx if gx.dtype == x.dtype", "gx if False"): "equal: a copy more",
 }
 
 

@@ -479,3 +479,17 @@ def test_what_is_refused(f, error, message):
     with pytest.raises(error, match=message):
         f(x)
     np.testing.assert_array_equal(x.data, [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("obj", "values", "axis"),
+    [
+        (1, [7.0, 8.0], None),
+        (slice(0, 2), [7.0, 8.0], None),
+        ([2], [[7.0, 8.0], [5.0, 6.0]], 1),
+        (1, [7.0, 8.0, 9.0], 0),
+    ],
+)
+def test_insert_of_several_values(obj, values, axis):
+    x = np.arange(6.0).reshape(2, 3)
+    assert tg.check_grad(lambda x, v: np.insert(x, obj, v, axis), x, np.array(values))

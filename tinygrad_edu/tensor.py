@@ -91,7 +91,7 @@ _new = object.__new__
 
 def _constant(argument: Any, primitive: Primitive, position: int) -> Any:
     """An argument that is not a Tensor, as an array if it stands where an array is read."""
-    if isinstance(argument, np.generic):
+    if isinstance(argument, (np.generic, slice)):
         return argument
     if primitive.every is not None or position < len(primitive.rules):
         return _own_if_small(as_array(argument))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-import string
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.rules import composition, primitive
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @primitive
@@ -69,7 +70,7 @@ def _einsum_dx(
             names.append([i])
         wanted.append((i, axis) if i in wanted else i)
     used = dict.fromkeys(i for term in names for i in term)
-    letter = dict(zip(used, string.ascii_letters, strict=False))
+    letter = dict(zip(used, LETTERS, strict=False))
     inputs, result = [["".join(letter[i] for i in t) for t in part] for part in (names, [wanted])]
     product = np.einsum(f"{','.join(inputs)}->{result[0]}", *arrays, optimize=bool(optimize))
     return product.reshape(x.shape)
@@ -95,5 +96,4 @@ def _einsum(*operands: Any, **keywords: Any) -> Any:
 
 def _letters(numbers: Any) -> str:
     """The letters for which the numbers stand."""
-    letters = string.ascii_letters
-    return "".join("..." if i is Ellipsis else letters[operator.index(i)] for i in numbers)
+    return "".join("..." if i is Ellipsis else LETTERS[operator.index(i)] for i in numbers)

@@ -381,7 +381,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 
 
 def _insert_into(g: Any, y: Any, arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
-    inserted = np.insert(np.zeros(arr.shape, bool), obj, True, axis)
+    inserted = np.insert(np.zeros(arr.shape, bool), obj, np.ones(np.shape(values), bool), axis)
     return g[~inserted].reshape(arr.shape)
 
 
