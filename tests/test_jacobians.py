@@ -61,7 +61,7 @@ def test_the_hessian_and_its_product_are_the_formula():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@settings(max_examples=settings().max_examples // 4)
+@settings(max_examples=settings().max_examples // 8)
 @given(data=st.data())
 def test_all_rows_at_once_are_the_rows_one_by_one(case, data):
     arrays, parameters = data.draw(case.arguments)

@@ -35,6 +35,7 @@ def test_every_line_of_the_book_has_a_case():
 
 
 @every_case
+@settings(max_examples=settings().max_examples // 2)
 @given(data=st.data())
 def test_value_is_numpys(case, data):
     arrays, parameters = data.draw(case.arguments)
@@ -49,7 +50,7 @@ def test_value_is_numpys(case, data):
 
 
 @every_case
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 3)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_first_derivative(case, data, seed):
     arrays, parameters = data.draw(case.arguments)
@@ -57,7 +58,7 @@ def test_first_derivative(case, data, seed):
 
 
 @every_case
-@settings(max_examples=settings().max_examples // 5)
+@settings(max_examples=settings().max_examples // 8)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_second_derivative(case, data, seed):
     arrays, parameters = data.draw(case.arguments)
@@ -80,6 +81,7 @@ def test_every_case_has_examples_with_something_to_check(case):
 
 
 @every_case
+@settings(max_examples=settings().max_examples // 4)
 @given(data=st.data())
 def test_backward_owns_what_it_returns_and_changes_nothing(case, data):
     arrays, parameters = data.draw(case.arguments)
@@ -102,6 +104,7 @@ def test_backward_owns_what_it_returns_and_changes_nothing(case, data):
 
 
 @every_case
+@settings(max_examples=settings().max_examples // 4)
 @given(data=st.data())
 def test_float32_stays_float32(case, data):
     arrays, parameters = data.draw(case.arguments)
@@ -120,7 +123,7 @@ def test_float32_stays_float32(case, data):
 
 @every_case
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble], ids=["float16", "longdouble"])
-@settings(max_examples=settings().max_examples // 4)
+@settings(max_examples=settings().max_examples // 10)
 @given(data=st.data())
 def test_other_dtypes_work_where_they_do_in_numpy(case, dtype, data):
     arrays, parameters = data.draw(case.arguments)
