@@ -250,5 +250,5 @@ def _qr(a: Any, mode: str = "reduced") -> Any:
     if mode not in ("reduced", "r"):
         raise NotImplementedError(f"np.linalg.qr with mode={mode!r}: use 'reduced' or 'r'")
     parts, m = qr(a), a.shape[-2]
-    r = swap(parts[..., m:, :])
+    r = np.copy(swap(parts[..., m:, :]), order="C")
     return r if mode == "r" else QRResult(parts[..., :m, :], r)

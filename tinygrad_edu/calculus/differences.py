@@ -74,7 +74,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         if n <= edge_order:
             raise ValueError(f"np.gradient: {n} values are too few for edge_order={edge_order}")
         y = _slopes(np.moveaxis(f, axis, -1), _distances(spacing, n), edge_order)
-        slopes.append(np.moveaxis(y, -1, axis))
+        slopes.append(np.copy(np.moveaxis(y, -1, axis), order="C"))
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 

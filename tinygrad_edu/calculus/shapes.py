@@ -102,7 +102,7 @@ def meshgrid(
     like = np.meshgrid(*(np.zeros(np.size(x)) for x in xi), sparse=True, indexing=indexing)
     grids: Any = [np.reshape(x, z.shape) for x, z in zip(xi, like, strict=True)]
     grids = grids if sparse else np.broadcast_arrays(*grids)
-    return tuple(np.copy(grid) if copy else grid for grid in grids)
+    return tuple(np.copy(grid, order="C") if copy else grid for grid in grids)
 
 
 def _at_least(function: Callable[..., Any]) -> None:
