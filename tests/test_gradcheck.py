@@ -1336,3 +1336,17 @@ def test_the_recording_mode_is_as_before(fails_at):
         assert not (x * x).requires_grad
     run()
     assert (x * x).requires_grad
+
+
+@pytest.mark.parametrize(
+    "x", [[0.202, -1.099, -1.074], [0.202, -1.099, -1.0741], [0.2, -1.1, -1.0875]]
+)
+def test_a_kink_between_the_steps_is_no_mistake(x):
+    f = lambda x: np.sum(np.sort(x) * np.array([1.0, 2.0, 3.0]))  # noqa: E731
+    assert not tg.check_grad(f, np.array(x)).wrong
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_in_the_gradient_of_a_constant_is_no_mistake(seed):
+    Q = np.array([[-0.02, 0.734], [-1.71, -0.104]])
+    assert not tg.check_grad(lambda x: np.mean(np.linalg.qr(x)[0] ** 2), Q, rng=seed).wrong

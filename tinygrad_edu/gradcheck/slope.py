@@ -141,8 +141,7 @@ def slope_at_0(
             continue
         windows.append(window)
         if step == FIRST and window.steepest == 0.0 and _is_still(d, farthest):
-            error = noise(farthest) / farthest
-            return Slope(0.0, error, 0.0, 0.0, window.reach)
+            return Slope(0.0, window.slope.error, 0.0, 0.0, window.reach)
         step = window.step / 4
         if not window.is_smooth:
             best = None  # it only looked smooth from afar
@@ -290,7 +289,8 @@ def _holds_below(
     allowed = SAFETY * rounding / h + window.slope.error + FINE * window.reach
     bent = abs((d(last) - d(-last)) / (2 * last) - window.slope.value)
     moved = abs((above - below) / (2 * h) - window.slope.value)
-    return moved <= allowed + bent and abs(above + below) / h <= allowed + window.gap
+    # At a step 160 times smaller little is left of the curvature, even of one as that of h**1.5.
+    return moved <= allowed + bent / 8 and abs(above + below) / h <= allowed + window.gap / 8
 
 
 def _is_still(d: Callable[[float], float], farthest: float) -> bool:
