@@ -578,3 +578,21 @@ def test_what_is_written_fits_as_in_numpy():
     row = np.broadcast_to(single, (1, 3))
     with pytest.raises(ValueError, match="read-only"):
         row += 1
+
+
+def test_an_array_without_axes_is_changed_in_place_and_a_number_is_not():
+    def f(x):
+        y = x
+        y += 1.0
+        return x * 2
+
+    assert tg.value_and_grad(f)(np.array(3.0)) == (8, 2)
+    assert tg.value_and_grad(f)(3.0) == (6, 2)
+
+    def g(x):
+        row = x.reshape(1)
+        row *= x
+        return 0.5 * x
+
+    assert tg.value_and_grad(g)(np.array(3.0)) == (4.5, 3)
+    assert tg.hessian(g)(np.array(3.0)) == 1

@@ -859,6 +859,13 @@ class View(Tensor):
 _array_slot, _entry_slot = Tensor.__dict__["_array"], Tensor.__dict__["_entry"]
 
 
+def changeable(tensor: Tensor) -> View:
+    """A view of a whole tensor, at the same place on the tape."""
+    view = View(getitem, (tensor, ...), {})
+    view._array, view._entry = tensor._array, tensor._entry
+    return view
+
+
 def _origin(x: Tensor) -> tuple[Tensor, Any]:
     """The tensor that `x` shows, and the path to it."""
     return (x.root, x.path) if isinstance(x, View) else (x, None)

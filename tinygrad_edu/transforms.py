@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_edu.recording import mode, recording
 from tinygrad_edu.tape import Argument, Entry, Tape, reachable
-from tinygrad_edu.tensor import GradientLost, Tensor, as_array, lift, plain
+from tinygrad_edu.tensor import GradientLost, Tensor, View, as_array, changeable, lift, plain
 from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
 from tinygrad_edu.walk import walk_back
 
@@ -432,7 +432,9 @@ def _traced(leaf: Any, path: str, targets: list[Entry]) -> Tensor:
             )
         tensor = lift(Argument.of_input(array, True, path), array)
     targets.append(tensor._own_entry())
-    return tensor
+    # An array of no axes can be changed in place, which a number cannot: as a view it can.
+    is_array = isinstance(leaf, (np.ndarray, View)) and leaf.ndim == 0
+    return changeable(tensor) if is_array else tensor
 
 
 def _one_number(y: Any) -> Any:

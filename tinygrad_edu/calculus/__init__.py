@@ -36,6 +36,10 @@ usual derivatives exists:
 So `np.maximum(x, x)` has derivative exactly 1. At x = 0 `np.maximum(0, x)` has derivative 0, as
 `relu(x)` has, and `np.maximum(x, 0)` has derivative 1. Where several factors of `np.prod` and
 `np.cumprod` are 0, the derivatives are exact.
+
+Second derivatives at a kink are those of the declared slopes on both sides of it: abs(x)**2 has 0 at
+0, where the function is smooth. At the tip of a norm, a deviation or hypot, where slopes in all
+directions meet, they are refused.
 """
 
 from tinygrad_edu.calculus import (
