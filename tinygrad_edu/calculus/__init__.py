@@ -37,9 +37,9 @@ So `np.maximum(x, x)` has derivative exactly 1. At x = 0 `np.maximum(0, x)` has 
 `relu(x)` has, and `np.maximum(x, 0)` has derivative 1. Where several factors of `np.prod` and
 `np.cumprod` are 0, the derivatives are exact.
 
-Second derivatives at a kink are those of the declared slopes on both sides of it: abs(x)**2 has 0 at
-0, where the function is smooth. At the tip of a norm, a deviation or hypot, where slopes in all
-directions meet, they are refused.
+Second derivatives at a kink take these slopes for constant: abs(x)**2 has 0 at x = 0, where 2 would
+be right. At the tip of a norm, a deviation or hypot, where slopes in all directions meet, they are
+refused.
 """
 
 from tinygrad_edu.calculus import (
