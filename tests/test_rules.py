@@ -35,7 +35,7 @@ def test_every_line_of_the_book_has_a_case():
 
 
 @every_case
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 4)
 @given(data=st.data())
 def test_value_is_numpys(case, data):
     arrays, parameters = data.draw(case.arguments)
@@ -50,7 +50,7 @@ def test_value_is_numpys(case, data):
 
 
 @every_case
-@settings(max_examples=settings().max_examples // 3)
+@settings(max_examples=settings().max_examples // 5)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_first_derivative(case, data, seed):
     arrays, parameters = data.draw(case.arguments)
