@@ -555,7 +555,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         summed, compared = axes if abs(ord) == 1 else axes[::-1]
         sums = np.sum(np.abs(x), axis=summed, keepdims=True)
         y = (np.max if ord > 0 else np.min)(sums, axis=compared, keepdims=True)
-    return y if keepdims else np.squeeze(y, axis=axes)
+    return y if keepdims else np.copy(np.squeeze(y, axis=axes))
 
 
 @composition(np.linalg.vector_norm)
