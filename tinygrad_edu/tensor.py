@@ -48,8 +48,8 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
                 needed = True
         else:
             if type(argument) is np.ndarray:
-                if usual:
-                    argument = _own_if_small(argument)
+                if usual and argument.nbytes <= _SMALL:
+                    argument = argument.copy()
             elif type(argument) not in _AS_THEY_ARE:
                 argument = _constant(argument, primitive, len(values))
             values.append(argument)
