@@ -159,35 +159,21 @@ def _unary(function: Any) -> Any:
     return lambda self: record(primitive, (self,), {})
 
 
-def _in_place(function: Any) -> Any:
+def _in_place(operator: Any, name: str) -> Any:
     """An operator such as `-=`, which changes the value of a tensor for all its names.
 
     As in NumPy the result keeps its shape and dtype. Inside `no_grad()` it changes the data of an
     input that needs a gradient: that is how one writes the update `w -= lr * w.grad`.
     """
-    primitive = PRIMITIVES[function]
 
-    def operator(self: Tensor, other: Any) -> Tensor:
-        new = record(primitive, (self, other), {})
+    def in_place(self: Tensor, other: Any) -> Any:
+        new = operator(self, other)
         if new.ndim == 0 and not isinstance(self, View) and not self._is_parameter:
             return new  # in NumPy this is no array but a number, which cannot be changed
-        self._take(new, primitive.name)
+        self._take(new, name)
         return self
 
-    return operator
-
-
-def _in_place_as_in_numpy(function: Any) -> Any:
-    """The same for an operator that NumPy's dispatch brings to its rule."""
-
-    def operator(self: Tensor, other: Any) -> Any:
-        new = function(self, other)
-        if new.ndim == 0 and not isinstance(self, View) and not self._is_parameter:
-            return new
-        self._take(new, numpy_name(function))
-        return self
-
-    return operator
+    return in_place
 
 
 def _operator(function: Any, swapped: bool = False) -> Any:
@@ -560,11 +546,11 @@ class Tensor:
     __floordiv__ = _constant_operator(np.floor_divide)
     __rfloordiv__ = _constant_operator(np.floor_divide, swapped=True)
     __matmul__, __rmatmul__ = _operator(np.matmul), _operator(np.matmul, swapped=True)
-    __iadd__, __isub__ = _in_place(np.add), _in_place(np.subtract)
-    __imul__, __itruediv__ = _in_place(np.multiply), _in_place(np.divide)
-    __ipow__, __imatmul__ = _in_place(np.power), _in_place(np.matmul)
-    __imod__ = _in_place_as_in_numpy(np.remainder)
-    __ifloordiv__ = _in_place_as_in_numpy(np.floor_divide)
+    __iadd__, __isub__ = _in_place(__add__, "np.add"), _in_place(__sub__, "np.subtract")
+    __imul__, __itruediv__ = _in_place(__mul__, "np.multiply"), _in_place(__truediv__, "np.divide")
+    __ipow__, __imatmul__ = _in_place(__pow__, "np.power"), _in_place(__matmul__, "np.matmul")
+    __imod__ = _in_place(__mod__, "np.remainder")
+    __ifloordiv__ = _in_place(__floordiv__, "np.floor_divide")
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __lt__, __le__ = _constant_operator(np.less), _constant_operator(np.less_equal)
     __gt__, __ge__ = _constant_operator(np.greater), _constant_operator(np.greater_equal)
