@@ -71,8 +71,8 @@ class Truth:
     error: float = 0.0
 
 
-def make_ours() -> Engine:
-    """The engine of this project."""
+def by_grad(grad: Any, unboxed: Any) -> Engine:
+    """An engine with a `grad` of functions; `unboxed` takes its arrays out of what it traces."""
 
     def run(f: Any, args: Sequence[Any], w: Any, v: Any = None) -> tuple[Any, Sequence[Any]]:
         seen = []
@@ -82,12 +82,17 @@ def make_ours() -> Engine:
             return np.sum(seen[-1] * w)
 
         if v is None:
-            gradients = tg.grad(weighted, tuple(range(len(args))))(*args)
+            gradients = grad(weighted, tuple(range(len(args))))(*args)
         else:
-            gradients = (tg.grad(lambda x: np.sum(tg.grad(weighted)(x) * v))(*args),)
-        return seen[0].data if isinstance(seen[0], tg.Tensor) else seen[0], gradients
+            gradients = (grad(lambda x: np.sum(grad(weighted)(x) * v))(*args),)
+        return unboxed(seen[0]), [unboxed(gradient) for gradient in gradients]
 
     return run
+
+
+def make_ours() -> Engine:
+    """The engine of this project."""
+    return by_grad(tg.grad, lambda y: y.data if isinstance(y, tg.Tensor) else y)
 
 
 def make_autograd() -> Engine:
@@ -102,20 +107,7 @@ def make_autograd() -> Engine:
             y = np.array([unboxed(entry) for entry in y.ravel()], object).reshape(y.shape)
         return y
 
-    def run(f: Any, args: Sequence[Any], w: Any, v: Any = None) -> tuple[Any, Sequence[Any]]:
-        seen = []
-
-        def weighted(*args: Any) -> Any:
-            seen.append(f(*args))
-            return np.sum(seen[-1] * w)
-
-        if v is None:
-            gradients = autograd.grad(weighted, tuple(range(len(args))))(*args)
-        else:
-            gradients = (autograd.grad(lambda x: np.sum(autograd.grad(weighted)(x) * v))(*args),)
-        return unboxed(seen[0]), [unboxed(gradient) for gradient in gradients]
-
-    return run
+    return by_grad(autograd.grad, unboxed)
 
 
 def make_mygrad() -> Engine:
