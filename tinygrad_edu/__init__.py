@@ -14,6 +14,7 @@ To read the engine: `rules.py`, `calculus/`, `tape.py`, `tensor.py`, `transforms
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import data, nn, optim, plot
@@ -34,7 +35,7 @@ from tinygrad_edu.calculus.neural import (
 )
 from tinygrad_edu.recording import debug, no_grad
 from tinygrad_edu.rules import composition, constant, derivative, primitive
-from tinygrad_edu.tape import Tape
+from tinygrad_edu.show import Tape, record
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.trainer import Callback, History, Trainer, TrainingDiverged
 from tinygrad_edu.transforms import (
@@ -43,18 +44,19 @@ from tinygrad_edu.transforms import (
     hvp,
     jacobian,
     jvp,
-    record,
     value_and_grad,
     vjp,
 )
 
 if TYPE_CHECKING:
+    from tinygrad_edu.compiler import CompileError, compile
     from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Callback",
+    "CompileError",
     "GradientError",
     "GradientReport",
     "History",
@@ -65,6 +67,7 @@ __all__ = [
     "assert_grad",
     "binary_cross_entropy",
     "check_grad",
+    "compile",
     "composition",
     "constant",
     "cross_entropy",
@@ -99,15 +102,16 @@ __all__ = [
 
 # Not everybody who imports the engine checks a gradient, and the checker takes as long to import
 # as the rest.
-_LATER = ("GradientError", "GradientReport", "assert_grad", "check_grad")
+_LATER = {
+    **dict.fromkeys(("GradientError", "GradientReport", "assert_grad", "check_grad"), "gradcheck"),
+    **dict.fromkeys(("CompileError", "compile"), "compiler"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tinygrad_edu import gradcheck
-
-    return getattr(gradcheck, name)
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
 
 
 def __dir__() -> list[str]:

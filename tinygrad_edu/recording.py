@@ -10,14 +10,14 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.tape import Entry, call, not_finite
 
-__all__ = ["debug", "no_grad", "recording", "source_lines"]
+__all__ = ["debug", "no_grad", "recording", "source_lines", "tracing"]
 
 
 class Mode(threading.local):
@@ -27,18 +27,20 @@ class Mode(threading.local):
         on: whether operations are recorded.
         with_lines: whether entries remember the line of the user's code.
         watched: whether results are checked and arrays locked, as `debug` says.
+        trace: what records them in place of `tensor.record`, if a whole program is traced.
         usual: whether they are recorded and nothing else.
         outer: the first three as they were outside each context that the thread is in.
     """
 
     def __init__(self) -> None:
         self.outer: list[tuple[bool, bool, bool]] = []
+        self.trace: Any = None
         self.set(on=True, with_lines=False, watched=False)
 
     def set(self, on: bool, with_lines: bool, watched: bool) -> None:
         """Goes over to another mode."""
         self.on, self.with_lines, self.watched = on, with_lines, watched
-        self.usual = on and not with_lines and not watched
+        self.usual = on and not with_lines and not watched and self.trace is None
 
 
 mode = Mode()
@@ -77,6 +79,18 @@ class changed_mode:
 def recording(on: bool) -> changed_mode:
     """A context, or a decorator, in which recording is switched on or off."""
     return changed_mode(on=on)
+
+
+@contextlib.contextmanager
+def tracing(trace: Any) -> Iterator[None]:
+    """A context in which `trace` records all that is done with Tensors."""
+    outer, mode.trace = mode.trace, trace
+    try:
+        with recording(True):
+            yield
+    finally:
+        mode.trace = outer
+        mode.set(mode.on, mode.with_lines, mode.watched)
 
 
 def source_lines() -> changed_mode:

@@ -34,6 +34,8 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
         NotImplementedError: an input that needs a gradient and has no derivative rule.
     """
     usual = mode.usual
+    if not usual and mode.trace is not None:
+        return mode.trace.record(primitive, args, keywords)
     values = []
     inputs = []
     needed = bare = False
@@ -187,8 +189,15 @@ def _operator(function: Any, swapped: bool = False) -> Any:
 def _constant_operator(function: Any, swapped: bool = False) -> Any:
     """An operator such as a comparison: a plain array, since its derivative is 0."""
     if swapped:
-        return lambda self, other: function(plain(other), self._array)
-    return lambda self, other: function(self._array, plain(other))
+        return lambda self, other: _constant_of(function, (other, self), {})
+    return lambda self, other: _constant_of(function, (self, other), {})
+
+
+def _constant_of(function: Any, args: Any, keywords: dict[str, Any]) -> Any:
+    """The result of a function whose derivative is 0: a plain array, unless all is traced."""
+    if mode.trace is not None:
+        return mode.trace.constant(function, args, keywords)
+    return function(*plain(args), **plain(keywords))
 
 
 def _method(function: Any, *names: str) -> Any:
@@ -260,6 +269,7 @@ class Tensor:
         Writing into it changes the tensor. If a tape has read it before, its backward() will say
         so, unless the array was at hand before that: only `debug()` notices that.
         """
+        _leaves_trace("x.data")
         if not self.is_leaf:
             return _read_only(self._array)
         if self._entry is not None and _holders(self) > _ALONE:
@@ -268,6 +278,8 @@ class Tensor:
 
     @data.setter
     def data(self, value: Any) -> None:
+        if mode.trace is not None:
+            mode.trace.check_assignable(self)
         if self._entry is not None and not self.is_leaf:
             raise RuntimeError(
                 f"this tensor is the result of {self._entry.primitive.name}; changing it would "
@@ -296,6 +308,7 @@ class Tensor:
 
         After `backward(create_graph=True)` it is a Tensor, which can be differentiated again.
         """
+        _leaves_trace("x.grad")
         return None if self._entry is None else self._entry.grad
 
     @grad.setter
@@ -376,6 +389,7 @@ class Tensor:
 
     def item(self, *index: int) -> float:
         """The only value as a Python number, off the tape; of constants also that at an index."""
+        _leaves_trace("x.item()")
         if index:
             self._refuse_to_leave("reading a number at an index with item()")
         return self._array.item(*index)
@@ -387,10 +401,14 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The value as a plain array, off the tape; read-only if a gradient is wanted of it."""
+        _leaves_trace("x.numpy()")
         return _read_only(self._array) if self.requires_grad else self.data
 
     def detach(self) -> Tensor:
         """The value as a new Tensor that needs no gradient."""
+        if mode.trace is not None:
+            with recording(False):
+                return self.copy()
         return Tensor(self._array)
 
     # The gradient.
@@ -440,6 +458,7 @@ class Tensor:
             >>> x.grad
             array([ 2., 40.])
         """
+        _leaves_trace("x.backward()")
         if not self.requires_grad or self._entry is None:
             raise RuntimeError(
                 "backward() on a tensor that needs no gradient: it was not computed from any "
@@ -481,7 +500,7 @@ class Tensor:
         if method == "__call__":
             return self.__array_function__(ufunc, (), inputs, keywords)
         if ufunc in CONSTANTS:
-            return getattr(ufunc, method)(*plain(inputs), **plain(keywords))
+            return _constant_of(getattr(ufunc, method), inputs, keywords)
         if method == "outer":
             a, b = inputs
             return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **keywords)
@@ -506,7 +525,7 @@ class Tensor:
         if keywords.get("out") is not None:
             return _write_out(function, args, dict(keywords))
         if function in CONSTANTS:
-            return function(*plain(args), **plain(keywords))
+            return _constant_of(function, args, keywords)
         if function in COMPOSITIONS:
             return COMPOSITIONS[function](*args, **keywords)
         if function not in PRIMITIVES:
@@ -525,6 +544,7 @@ class Tensor:
         return float(self.item())
 
     def _refuse_to_leave(self, what: str) -> None:
+        _leaves_trace(what)
         if self.requires_grad and mode.on:
             raise GradientLost(
                 f"{what} would lose its gradient without a word. To stay on the tape use NumPy "
@@ -558,6 +578,7 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
+        _leaves_trace("a branch (if, while, and, or, assert) on it")
         return bool(self._array)
 
     def __int__(self) -> int:
@@ -611,6 +632,8 @@ class Tensor:
 
     def _assign(self, new: Tensor) -> None:
         """Puts `new` in the place of the value, under every name and in every view of it."""
+        if mode.trace is not None:
+            mode.trace.check_assignable(self)
         if self._is_parameter:
             if mode.on:
                 raise RuntimeError(
@@ -742,7 +765,8 @@ class Tensor:
         if kind == "c" and self.requires_grad:
             raise TypeError(f"there are no gradients of complex numbers: astype({dtype!r})")
         if kind != "f":
-            return Tensor(self._array.astype(dtype))
+            whole = _constant_of(lambda x, dtype: x.astype(dtype), (self, dtype), {})
+            return whole if isinstance(whole, Tensor) else Tensor(whole)
         return record(astype, (self, dtype), {})
 
     def compress(self, condition: Any, axis: int | None = None) -> Any:
@@ -750,7 +774,7 @@ class Tensor:
         return np.compress(condition, self, axis)
 
     def __round__(self, ndigits: int = 0) -> Any:
-        return np.round(self._array, ndigits)
+        return np.round(self, ndigits)
 
     def flatten(self) -> Tensor:
         """The values along one axis, in C order, in a tensor that is no view of this one."""
@@ -952,6 +976,8 @@ def _index(part: Any) -> Any:
     if isinstance(part, Tensor):
         if part.requires_grad:
             raise TypeError("a Tensor that needs a gradient cannot be an index; use x.numpy()")
+        if mode.trace is not None:
+            return part
         part = part._array
     array = np.array(part)
     return array.astype(np.intp) if array.size == 0 and array.dtype != bool else array
@@ -992,12 +1018,26 @@ def _read_only(data: np.ndarray) -> np.ndarray:
     return view
 
 
-def lift(entry: Entry, value: np.ndarray) -> Tensor:
+class Number(Tensor):
+    """A Python number while a program is traced: NumPy lets it take the dtype of what it meets."""
+
+    __slots__ = ()
+
+
+def lift(entry: Entry, value: Any) -> Tensor:
     """The value of an entry as a Tensor that stands on the tape at that entry."""
-    tensor = _new(Tensor)
+    tensor = _new(Number if isinstance(value, (int, float)) else Tensor)
+    if type(tensor) is Number:
+        value = np.asarray(value)
     tensor._array = value
     tensor._entry = entry
     return tensor
+
+
+def _leaves_trace(what: str) -> None:
+    """What takes a value off the tape is refused while a program is traced to be compiled."""
+    if mode.trace is not None:
+        mode.trace.refuse(what)
 
 
 def _no_rule(name: str) -> NotImplementedError:

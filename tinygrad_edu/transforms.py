@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.recording import mode, recording
-from tinygrad_edu.tape import Argument, Entry, Tape, reachable
+from tinygrad_edu.tape import Argument, Entry, reachable
 from tinygrad_edu.tensor import GradientLost, Tensor, View, as_array, changeable, lift, plain
 from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
 from tinygrad_edu.walk import walk_back
@@ -28,7 +28,6 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
-    "record",
     "value_and_grad",
     "vjp",
 ]
@@ -83,6 +82,8 @@ def value_and_grad(f: Function, argnums: Positions = 0) -> Function:
     def value_and_gradient(*args: Any, **keywords: Any) -> Any:
         run = _Run(f, args, keywords, argnums, names)
         y = _one_number(run.y)
+        if mode.trace is not None:
+            y = mode.trace.simplified(y)
         tape = _tape(y)
         is_inner = run.is_inner(tape)
         gradients = _walk(tape, np.ones_like(plain(y)), run.targets, is_inner)
@@ -230,31 +231,6 @@ def hessian(f: Function, argnums: Positions = 0) -> Function:
     return jacobian(grad(f, argnums), argnums)
 
 
-def record(f: Function, *args: Any) -> Tape:
-    """The tape of `f(*args)`, with every floating-point array among the arguments as an input.
-
-    Raises:
-        ValueError: `f` did nothing to its arguments that could be recorded.
-
-    Example:
-        >>> import numpy as np, tinygrad_edu as tg
-        >>> print(tg.record(lambda x, y: np.exp(x) * y, 1.0, 2.0))
-        %0  x = input            ()  float64
-        %1  y = input            ()  float64
-        %2  np.exp(%0)           ()  float64
-        %3  np.multiply(%2, %1)  ()  float64
-    """
-    names = argument_names(f)
-
-    def traced(leaf: Any, path: str) -> Any:
-        is_float = np.asarray(plain(leaf)).dtype.kind == "f"
-        return _traced(leaf, path, []) if is_float else leaf
-
-    with recording(True):
-        y = f(*(tree_map(traced, arg, names(i)) for i, arg in enumerate(args)))
-    return Tape.of(*(t for t in tree_leaves(y) if isinstance(t, Tensor) and t.requires_grad))
-
-
 class _Run:
     """`f` on a tape, with new variables in place of its arguments at some positions.
 
@@ -303,9 +279,9 @@ class _Run:
         self.outputs = tree_leaves(self.y)
 
     def is_inner(self, tape: list[Entry]) -> bool:
-        """Whether the results belong to the tape of another gradient."""
+        """Whether the results belong to the tape of another gradient, or of a whole program."""
         start = self._start
-        return any(e.requires_grad and e.primitive is None and e.order < start for e in tape)
+        return mode.trace is not None or any(e.requires_grad and e.primitive is None and e.order < start for e in tape)
 
     def value(self) -> Any:
         """What `f` returned, as plain arrays where no outer tape goes on from there."""
@@ -354,6 +330,9 @@ class _Run:
 
         In the arguments' own form the gradients of numbers are numbers and of arrays arrays.
         """
+        for target, gradient in zip(self.targets, gradients, strict=True):
+            if isinstance(gradient, Tensor) and gradient.name is None:
+                gradient.name = f"d{target.name}"
         pairs = iter(zip(self.targets, gradients, strict=True))
 
         def placed(leaf: Any, _: str) -> Any:
@@ -399,7 +378,13 @@ def _walk(
     if recorded:
         g = g if isinstance(g, Tensor) else Tensor(g)
     found = walk_back(
-        tape, g, targets, lift if recorded else None, watch=mode.watched, stacked=stacked
+        tape,
+        g,
+        targets,
+        lift if recorded else None,
+        watch=mode.watched,
+        stacked=stacked,
+        mended=mode.trace is None,
     )
     return [found.get(target) for target in targets]
 
@@ -414,7 +399,9 @@ def _is_recorded(y: Any) -> bool:
 
 def _traced(leaf: Any, path: str, targets: list[Entry]) -> Tensor:
     """The leaf as a new variable on the tape, whose entry is noted in `targets`."""
-    if _is_recorded(leaf):
+    if mode.trace is not None and isinstance(leaf, Tensor) and leaf.dtype.kind == "f":
+        tensor = mode.trace.variable(leaf, path)
+    elif _is_recorded(leaf):
         # An outer gradient is being taken. The copy tells the inner variable from the outer one,
         # which the function may also read by itself.
         tensor = leaf.copy()

@@ -28,6 +28,7 @@ def walk_back(
     retain: bool = True,
     watch: bool = False,
     stacked: bool = False,
+    mended: bool = True,
 ) -> dict[Entry, Any]:
     """The gradients of the last entry, weighted by `g`, with respect to the inputs of the tape.
 
@@ -54,6 +55,7 @@ def walk_back(
         watch: whether to stop at the first NaN or infinity.
         stacked: whether `g` is a stack of gradients, one above the other along a new first axis;
             then the results are stacks, too.
+        mended: whether 0 * inf is looked for; a program that is traced must not depend on values.
 
     Returns:
         A gradient for each target that the last entry depends on, in arrays of their own.
@@ -62,7 +64,7 @@ def walk_back(
         FloatingPointError: the gradient is 0 * inf; with `watch`, a rule gave a NaN or an infinity.
     """
     pull: Pull = _pull_stack if stacked else _pull
-    if any(entry.primitive is not None and entry.primitive.singular for entry in entries):
+    if mended and any(e.primitive is not None and e.primitive.singular for e in entries):
         with np.errstate(all="ignore"):
             gradients = _walk(entries, g, targets, lift, pull)
             if _has_nan(gradients):
@@ -108,6 +110,8 @@ def _walk(
         g = gradients.pop(entry)
         y, values, rules = entry.y, entry.values, entry.primitive.rules
         if lift is not None:
+            if entry.name and g.name is None:
+                g.name = f"d{entry.name}"
             y = lift(entry, y)
             values = [
                 value if source is None else lift(source, value)
@@ -281,7 +285,7 @@ def _way_to(
         return needed, {entry for entry in needed if entry.primitive is None}
     needed = set(targets)
     for entry in entries:
-        if not needed.isdisjoint(entry.inputs):
+        if entry.requires_grad and not needed.isdisjoint(entry.inputs):
             needed.add(entry)
     return needed, set(targets)
 

@@ -1,0 +1,300 @@
+"""What a function reads besides its arguments: arrays, Tensors and generators that it captured.
+
+They are found in its closure, in the global variables that it names, in the attributes of the
+objects there, and in lists, tuples and dicts of all of these.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.tensor import Tensor
+
+__all__ = ["Place", "State"]
+
+_OTHERS = ("numpy", "tinygrad_edu", "tqdm", "matplotlib", "scipy", "pandas")
+
+
+class Place:
+    """Where the function finds a value: `container[key]`, or that part of a tuple there.
+
+    Attributes:
+        get: reads what is there now.
+        put: puts something else there.
+        name: as the code calls it, such as `X` or `model.W`.
+    """
+
+    def __init__(
+        self,
+        get: Callable[[], Any],
+        put: Callable[[Any], None],
+        name: str,
+        code: tuple[Any, str] | None = None,
+    ):
+        self.get, self.put, self.name = get, put, name
+        self._code = code
+
+    def code(self, variable: str, fixed: dict[str, Any]) -> str:
+        """An expression that reads what is there now; adds what it needs to `fixed`."""
+        fixed[variable], text = self._code or (self.get, "{}()")
+        return text.format(variable)
+
+    @classmethod
+    def item(cls, container: Any, key: Any, name: str) -> Place:
+        """An item of a list or dict."""
+        return cls(
+            functools.partial(container.__getitem__, key),
+            functools.partial(container.__setitem__, key),
+            name,
+            (container, f"{{}}[{key!r}]") if isinstance(key, (str, int)) else None,
+        )
+
+    @classmethod
+    def cell(cls, cell: Any, name: str) -> Place:
+        """A variable of an enclosing function."""
+        return cls(
+            lambda: cell.cell_contents,
+            lambda value: setattr(cell, "cell_contents", value),
+            name,
+            (cell, "{}.cell_contents"),
+        )
+
+    def part(self, i: Any, name: str) -> Place:
+        """A part of the tuple that stands here."""
+
+        def put(value: Any) -> None:
+            whole = self.get()
+            parts = list(whole)
+            parts[i] = value
+            self.put(type(whole)(*parts) if hasattr(whole, "_fields") else tuple(parts))
+
+        return Place(lambda: self.get()[i], put, name)
+
+
+class State:
+    """All that a function captured, as it is now.
+
+    Attributes:
+        leaves: the places of arrays, Tensors and random generators.
+        containers: the lists and dicts that it may read, each with a copy of what is in it.
+        others: the places of everything else, with what is there.
+    """
+
+    def __init__(self, f: Any, *more: Any):
+        self.leaves: list[Place] = []
+        self.containers: list[tuple[Any, Any]] = []
+        self.others: list[tuple[Place, Any]] = []
+        self._seen: set[int] = set()
+        self._held: list[Any] = []
+        for i, root in enumerate((f, *more)):
+            self._visit(root, Place(lambda root=root: root, _fixed, f"argument {i}"))
+
+    def is_as_it_was(self) -> bool:
+        """Whether the containers hold the same, arrays and Tensors apart."""
+        for container, copy in self.containers:
+            if not _same_but_leaves(container, copy):
+                return False
+        return all(place.get() is value for place, value in self.others)
+
+    def refresh(self) -> None:
+        """Takes what the containers hold now for what they held."""
+        for container, copy in self.containers:
+            if isinstance(container, list):
+                copy[:] = container
+            else:
+                copy.clear()
+                copy.update(container)
+
+    def restore(self) -> list[str]:
+        """Puts back what the containers held; says what had been changed."""
+        changed = []
+        for container, copy in self.containers:
+            if not _identical(container, copy):
+                changed.append(_short(container, copy))
+                if isinstance(container, list):
+                    container[:] = copy
+                else:
+                    container.clear()
+                    container.update(copy)
+        for place, value in self.others:
+            if place.get() is not value:
+                changed.append(place.name)
+                place.put(value)
+        return changed
+
+    @contextlib.contextmanager
+    def replaced(self, values: list[Any]) -> Iterator[None]:
+        """Has other values in the places of the leaves for a while."""
+        before = [place.get() for place in self.leaves]
+        done = []
+        try:
+            for place, old, value in zip(self.leaves, before, values, strict=True):
+                if value is not old:
+                    place.put(value)
+                    done.append((place, old, value))
+            yield
+        finally:
+            for place, old, value in reversed(done):
+                if place.get() is value:
+                    place.put(old)
+
+    def _visit(self, value: Any, place: Place) -> None:
+        if isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState)):
+            self.leaves.append(place)
+            return
+        if id(value) in self._seen or isinstance(value, (type(None), str, bytes, int, float)):
+            return
+        self._seen.add(id(value))
+        self._held.append(value)
+        if isinstance(value, types.FunctionType):
+            self._visit_function(value)
+        elif isinstance(value, types.MethodType):
+            self._visit(value.__self__, place)
+            self._visit(value.__func__, place)
+        elif isinstance(value, functools.partial):
+            self._visit(value.func, place)
+            self._visit(value.args, _view_only(value.args, place.name))
+            self._visit(value.keywords, place)
+        elif isinstance(value, dict):
+            self.containers.append((value, dict(value)))
+            for key in value:
+                self._visit(value[key], Place.item(value, key, f"{place.name}[{key!r}]"))
+        elif isinstance(value, list):
+            self.containers.append((value, list(value)))
+            for i, item in enumerate(value):
+                self._visit(item, Place.item(value, i, f"{place.name}[{i}]"))
+        elif isinstance(value, tuple):
+            for i, item in enumerate(value):
+                self._visit(item, place.part(i, f"{place.name}[{i}]"))
+        elif not isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
+            self._visit_object(value, place)
+
+    def _visit_object(self, value: Any, place: Place) -> None:
+        attributes = getattr(value, "__dict__", None)
+        if not isinstance(attributes, dict) or _is_of_others(type(value).__module__, "tinygrad_edu"):
+            return
+        self.containers.append((attributes, dict(attributes)))
+        prefix = f"{place.name}." if place.name != "self" else "self."
+        for name in list(attributes):
+            self._visit(attributes[name], Place.item(attributes, name, f"{prefix}{name}"))
+        for cls in type(value).__mro__:
+            if not _is_of_others(cls.__module__):
+                for function in vars(cls).values():
+                    function = getattr(function, "__func__", getattr(function, "fget", function))
+                    if isinstance(function, types.FunctionType):
+                        self._visit(function, place)
+
+    def _visit_function(self, f: types.FunctionType) -> None:
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # a cell that is still empty
+                self._read(Place.cell(cell, name))
+        if f.__defaults__:
+            names = f.__code__.co_varnames[: f.__code__.co_argcount][-len(f.__defaults__) :]
+            whole = Place(lambda: f.__defaults__, lambda v: setattr(f, "__defaults__", v), "")
+            for i, name in enumerate(names):
+                self._read(whole.part(i, name))
+        if f.__kwdefaults__:
+            for name in f.__kwdefaults__:
+                self._read(Place.item(f.__kwdefaults__, name, name))
+        if _is_of_others(f.__module__):
+            return
+        names_read = set(_names(f.__code__))
+        for name in sorted(names_read & f.__globals__.keys()):
+            value = f.__globals__[name]
+            if isinstance(value, types.ModuleType):
+                self._visit_module(value, names_read, name)
+            else:
+                self._read(Place.item(f.__globals__, name, name))
+
+    def _visit_module(self, module: types.ModuleType, names: set[str], name: str) -> None:
+        if not _is_of_others(module.__name__) and id(module) not in self._seen:
+            for attribute in sorted(names & vars(module).keys()):
+                if not isinstance(vars(module)[attribute], types.ModuleType):
+                    self._read(Place.item(vars(module), attribute, f"{name}.{attribute}"))
+
+    def _read(self, place: Place) -> None:
+        """A variable: it may be given another value later."""
+        value = place.get()
+        if not isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState)):
+            self.others.append((place, value))
+        self._visit(value, place)
+
+
+def _fixed(_: Any) -> None:
+    raise TypeError("this cannot be replaced")
+
+
+def _view_only(value: Any, name: str) -> Place:
+    return Place(lambda: value, _fixed, name)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names that a function and those within it read."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _is_of_others(module: str | None, *but: str) -> bool:
+    """Whether a module is a library's: what it keeps is its own business."""
+    top = (module or "").partition(".")[0]
+    if top in but:
+        return False
+    if top in _OTHERS or top in sys.stdlib_module_names and top != "__main__":
+        return True
+    path = getattr(sys.modules.get(top), "__file__", None) or ""
+    return "site-packages" in path
+
+
+def _is_leaf(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState))
+
+
+def _same_but_leaves(container: Any, copy: Any) -> bool:
+    try:
+        if container == copy:
+            return True
+    except ValueError:  # arrays that are not the same object have no single ==
+        pass
+    if len(container) != len(copy):
+        return False
+    if isinstance(container, dict):
+        if container.keys() != copy.keys():
+            return False
+        pairs = [(container[key], copy[key]) for key in copy]
+    else:
+        pairs = list(zip(container, copy, strict=True))
+    return all(
+        a is b or (_is_leaf(a) and _is_leaf(b)) or (type(a) is type(b) and _equal(a, b))
+        for a, b in pairs
+    )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b)
+    except ValueError:
+        return False
+
+
+def _identical(container: Any, copy: Any) -> bool:
+    if len(container) != len(copy):
+        return False
+    if isinstance(container, dict):
+        return list(container) == list(copy) and all(container[k] is copy[k] for k in copy)
+    return all(a is b for a, b in zip(container, copy, strict=True))
+
+
+def _short(container: Any, copy: Any) -> str:
+    if isinstance(container, dict):
+        keys = [k for k in {**copy, **container} if container.get(k) is not copy.get(k)]
+        return ", ".join(repr(key) for key in keys)
+    return "a list"

@@ -1,0 +1,657 @@
+"""`tg.compile`: a function as flat NumPy code, written anew for every shape and dtype."""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import contextlib
+import copy
+import functools
+import keyword
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.calculus import neural
+from tinygrad_edu.compiler.algebra import StableTrace, lowered, simplified
+from tinygrad_edu.compiler.captured import Place, State
+from tinygrad_edu.compiler.program import Body, ordered
+from tinygrad_edu.recording import mode
+from tinygrad_edu.rules import Primitive
+from tinygrad_edu.tape import Entry, reachable
+from tinygrad_edu.tensor import Tensor, as_array, changeable, lift
+from tinygrad_edu.tracing import CompileError, Trace, naming, tracing
+from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
+
+__all__ = ["compile"]
+
+Function = Callable[..., Any]
+_MOST = 32  # programs that a compiled function keeps
+
+
+def compile(f: Function, reuse_outputs: bool = False) -> Compiled:
+    """`f` as flat NumPy code with planned buffers: same arguments, same results, less time.
+
+    The first call with arguments of new shapes and dtypes traces `f`: it is run with stand-ins for
+    all arrays that it reads, its operations are simplified, and code for them is written. Later
+    calls run that code. `f` may be any function of NumPy code, and also what `tg.grad`,
+    `tg.value_and_grad`, `tg.vjp` ... give.
+
+    - Arrays, floats and Tensors among the arguments (in nested tuples, lists and dicts), and arrays,
+      Tensors and random generators that `f` captured, are read anew in each call. Anything else,
+      such as whole numbers, strings and attributes that are no arrays, is part of the program;
+      if it changes, the program is written anew.
+    - Nothing may depend on values but by NumPy functions: a branch on a value, `float(x)`, or an
+      assignment to an argument is a CompileError. So is a function that changes what it captured.
+    - Results are plain arrays of their own; with `reuse_outputs=True` they are buffers that the
+      next call overwrites.
+    - Gradients that come out as NaN are computed once more without the program, which finds 0
+      where 0 * inf is 0, or says what is wrong.
+
+    Attributes of the result: `source`, the code of the program that ran last; `programs`, how many
+    there are.
+
+    Raises:
+        CompileError: at the first call, with the reason.
+
+    Example:
+        >>> import numpy as np, tinygrad_edu as tg
+        >>> fast = tg.compile(tg.value_and_grad(lambda w, x: np.sum(np.tanh(x @ w))))
+        >>> value, gradient = fast(np.ones((2, 3)), np.ones((4, 2)))
+        >>> gradient.shape
+        (2, 3)
+    """
+    if not callable(f):
+        raise TypeError(f"compile() takes a function, got {f!r:.60}")
+    return Compiled(f, reuse_outputs)
+
+
+class Compiled:
+    """A function and the programs that were written for it; see `compile`."""
+
+    def __init__(
+        self, f: Function, reuse_outputs: bool = False, into: Sequence[Any] | None = None
+    ):
+        with contextlib.suppress(AttributeError):
+            functools.update_wrapper(self, f, updated=())
+        self.function = f
+        self.reuse_outputs = reuse_outputs
+        self.into = into
+        # A thread has buffers of its own.
+        self._local = _Local()
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if keywords:
+            return self._choose(args, keywords)
+        return self._local.run(self, *args)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def _without_program(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """The results of the function itself."""
+        results = self.function(*args, **keywords)
+        if self.into is not None:
+            for target, leaf in zip(self.into, tree_leaves(results), strict=True):
+                if target is not None:
+                    np.copyto(target, leaf)
+        return results
+
+    @property
+    def source(self) -> str:
+        """The code of the program that this thread ran last."""
+        if self._local.last is None:
+            raise CompileError("nothing is compiled yet: call the function once")
+        return self._local.last.source
+
+    @property
+    def programs(self) -> int:
+        """How many programs this thread has."""
+        return len(self._local.programs)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of all buffers of the program that this thread ran last."""
+        return 0 if self._local.last is None else self._local.last.nbytes
+
+    def _choose(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Runs the program for these arguments, which is not the one that ran last."""
+        local = self._local
+        if local.busy or mode.trace is not None or _is_recorded((args, keywords)):
+            return self.function(*args, **keywords)
+        local.busy = True
+        try:
+            args, keywords = _as_arrays((args, keywords))
+            key = _key((args, keywords))
+            program = local.programs.pop(key, None)
+            if program is None or not program.still_holds():
+                program = Program(self, args, keywords)
+            local.programs[key] = program
+            while len(local.programs) > _MOST:
+                local.programs.popitem(last=False)
+            local.last = program
+            local.run = program.run
+            return program.run(self, *args, **keywords)
+        finally:
+            local.busy = False
+
+
+class _Local(threading.local):
+    """What a thread has of a compiled function."""
+
+    def __init__(self) -> None:
+        self.programs: collections.OrderedDict[Any, Program] = collections.OrderedDict()
+        self.last: Program | None = None
+        self.busy = False
+        self.run: Function = lambda compiled, *args: compiled._choose(args, {})
+
+
+class Program:
+    """The code for arguments of certain shapes and dtypes.
+
+    Attributes:
+        source: the code.
+        run: the function that it defines.
+        nbytes: the memory of its buffers.
+    """
+
+    def __init__(self, compiled: Compiled, args: tuple[Any, ...], keywords: dict[str, Any]):
+        f = compiled.function
+        whole = (args, keywords)
+        objects: list[Any] = []
+        tree_map(lambda leaf, _: objects.append(leaf), whole, "")
+        self._state = State(f, *(leaf for leaf in objects if not _is_plain(leaf)))
+        with _unchanged_random_numbers():
+            runs = [_Run(Trace, self._state, f, whole, {}) for _ in range(2)]
+            lasting = _lasting(*(run.trace.constants for run in runs))
+            run = _Run(StableTrace, self._state, f, whole, lasting)
+
+        given = run.trace.inputs | run.trace.captured.keys()
+        leaves, form = _flattened(run.y)
+        entries = [leaf._own_entry() if isinstance(leaf, Tensor) else None for leaf in leaves]
+        outputs = [entry for entry in entries if entry is not None]
+        outputs, simple = simplified(outputs, given, run.trace.draws)
+        kept = reachable(*(e for e in outputs if isinstance(e, Entry)))
+        primitives = {e.primitive for e in kept if e.primitive is not None}
+        outputs, final = lowered(outputs, given, simple.draws)
+        found = iter(outputs)
+        leaves = [leaf if e is None else next(found) for leaf, e in zip(leaves, entries, strict=True)]
+
+        writer = _Writer(compiled, run, leaves, final.draws)
+        writer.silent = not primitives.isdisjoint(_SILENT)
+        writer.risky = any(primitive.singular for primitive in primitives)
+        self.source, self._fixed, self._rebound = writer.written(whole, form, self._state)
+        self._captured = writer.captured
+        self.nbytes = writer.body.nbytes
+        exec(builtins.compile(self.source, f"<compiled {_name(f)}>", "exec"), self._fixed)
+        self.run = self._fixed["run"]
+        for draw in run.draws:
+            draw.source = draw.place.get
+
+    def still_holds(self) -> bool:
+        """Whether the program goes with what the function has captured by now.
+
+        Arrays and Tensors may have been replaced by others of the same shape and dtype.
+        """
+        if not self._state.is_as_it_was():
+            return False
+        for name, (read, y) in self._captured.items():
+            try:
+                array = read()
+            except (KeyError, IndexError, AttributeError, ValueError):
+                return False
+            if type(array) is not np.ndarray or _layout(array) != _layout(y):
+                return False
+            self._fixed[name] = array
+        self._captured = {n: (read, self._fixed[n]) for n, (read, _) in self._captured.items()}
+        for name, make in self._rebound:
+            self._fixed[name] = make()
+        self._state.refresh()
+        return True
+
+
+class _Run:
+    """One run of the function with stand-ins for all that it reads."""
+
+    def __init__(self, kind: Any, state: State, f: Function, whole: Any, lasting: Any):
+        names = argument_names(f)
+        self.inputs: dict[Entry, Any] = {}
+        self.draws: list[_Draw] = []
+        self.places: dict[Entry, Place] = {}
+
+        def stand_in(leaf: Any, path: str) -> Any:
+            if not _is_read(leaf):
+                return leaf
+            entry = Entry.of_input(np.asarray(leaf), False, path)
+            self.inputs[entry] = leaf
+            tensor = lift(entry, leaf if type(leaf) is float else entry.y)
+            return changeable(tensor) if isinstance(leaf, np.ndarray) and not leaf.ndim else tensor
+
+        args = [tree_map(stand_in, arg, names(i)) for i, arg in enumerate(whole[0])]
+        keywords = {name: tree_map(stand_in, arg, name) for name, arg in whole[1].items()}
+        values = [self._captured(place) for place in state.leaves]
+        self.trace = trace = kind(True)
+        trace.inputs = {*self.inputs, *self.places}
+        trace.lasting = lasting
+        with state.replaced(values), tracing(trace), naming(trace):
+            self.y = f(*args, **keywords)
+        changed = state.restore()
+        if changed:
+            raise CompileError(
+                f"a compiled function cannot change what it captured, but this one changes "
+                f"{', '.join(changed)}: return the values instead"
+            )
+
+    def _captured(self, place: Place) -> Any:
+        value = place.get()
+        if isinstance(value, Tensor):
+            return value
+        if isinstance(value, np.ndarray):
+            if type(value) is not np.ndarray or value.dtype.kind not in "biuf":
+                return value
+            entry = Entry.of_input(value, False, place.name)
+            self.places[entry] = place
+            return lift(entry, value)
+        return _Generator(self, place)
+
+
+class _Generator:
+    """Stands for a random generator while a program is traced."""
+
+    def __init__(self, run: _Run, place: Place):
+        self._run, self._place = run, place
+        self._copy = copy.deepcopy(place.get())
+
+    @property
+    def __class__(self) -> Any:  # so that isinstance(rng, np.random.Generator) holds
+        return type(self._copy)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _UNTRACED or not callable(getattr(self._copy, name)):
+            raise CompileError(f"a compiled function cannot use {name} of a random generator")
+
+        def draw(*args: Any, **keywords: Any) -> Any:
+            if keywords.get("out") is not None:
+                raise CompileError("a compiled function draws new arrays: leave out= out")
+            primitive = _Draw(name, self._place, lambda: self._copy)
+            self._run.draws.append(primitive)
+            result = mode.trace.record(primitive, args, keywords)
+            mode.trace.draws.append(result._entry)
+            return lift(result._entry, result._array.item()) if primitive.is_float else result
+
+        return draw
+
+
+_UNTRACED = {"shuffle", "bit_generator", "seed", "set_state", "get_state", "spawn"}
+
+
+class _Draw(Primitive):
+    """The drawing of random numbers, as an operation."""
+
+    draws = True
+
+    def __init__(self, name: str, place: Place, source: Function):
+        super().__init__(self._draw, f"rng.{name}")
+        self.method, self.place, self.source = name, place, source
+        self.is_float = False
+
+    def _draw(self, *args: Any, **keywords: Any) -> Any:
+        y = getattr(self.source(), self.method)(*args, **keywords)
+        self.is_float = type(y) is float
+        return y
+
+
+class _Writer:
+    """Writes the code of a program around its body."""
+
+    silent = False
+    risky = False
+
+    def __init__(
+        self, compiled: Compiled, run: _Run, leaves: list[Any], draws: Sequence[Entry]
+    ):
+        self._compiled, self._run, self._leaves = compiled, run, leaves
+        outputs = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, Entry)))
+        entries = ordered(outputs, draws)
+        into = compiled.into or [None] * len(leaves)
+        self._into = {
+            leaf: array
+            for leaf, array in zip(leaves, into, strict=True)
+            if isinstance(leaf, Entry) and leaf.primitive is not None and array is not None
+        }
+        self._names: dict[Entry, str] = {}
+        for entry in run.inputs:
+            self._names[entry] = self._name(entry.name)
+        self.captured: dict[str, tuple[Function, np.ndarray]] = {}
+        arrays: dict[Entry, np.ndarray] = {}
+        self._guards: list[tuple[str, Any]] = []
+        for entry in entries:
+            if entry.primitive is None and entry not in self._names:
+                name = self._names[entry] = self._name(entry.name or "captured")
+                read = self._reader(entry)
+                arrays[entry] = read()
+                self.captured[name] = read, arrays[entry]
+        computed = [entry for entry in outputs if entry.primitive is not None]
+        self.body = Body(
+            entries, computed, self._names, arrays, compiled.reuse_outputs, self._into
+        )
+        for name, (_, array) in self.captured.items():
+            self.body.fixed[name] = array
+
+    def _name(self, path: str | None) -> str:
+        name = "".join(c if c.isalnum() else "_" for c in path or "x").strip("_") or "x"
+        name = f"{name}_" if keyword.iskeyword(name) or name[0].isdigit() else name
+        names = set(self._names.values()) | {"compiled", "args", "keywords", "run"}
+        count, base = 1, name
+        while name in names:
+            count += 1
+            name = f"{base}_{count}"
+        return name
+
+    def _reader(self, entry: Entry) -> Function:
+        """What reads a captured array now."""
+        if entry in self._run.places:
+            return self._run.places[entry].get
+        if entry in self._run.trace.captured:
+            tensor = self._run.trace.captured[entry]
+            return lambda: tensor._array
+        return lambda: entry.y
+
+    def written(
+        self, whole: Any, form: Any, state: State
+    ) -> tuple[str, dict[str, Any], list[tuple[str, Any]]]:
+        """The code, what it reads, and what has to be made again for other captured arrays."""
+        fixed = self.body.fixed
+        checks: list[str] = []
+        unpack = _Unpacking(self._names, self._run.inputs, fixed)
+        unpack.tree(whole[0], "args")
+        unpack.tree(whole[1], "keywords")
+        checks = unpack.lines()
+        guard = self._guard(state, fixed)
+        lines = []
+        for entry in self._run.inputs:
+            name = self._names[entry]
+            if isinstance(self._run.inputs[entry], np.ndarray) and entry.y.ndim == 0:
+                lines.append(f"{name} = {name}[()]")
+        lines += self.body.lines
+        results, ends = self._results(fixed)
+        lines += ends
+        if self.silent:
+            fixed["errstate"] = np.errstate
+            lines = ["with errstate(over='ignore', under='ignore'):", *(f"    {x}" for x in lines)]
+        again = "    return compiled._choose(args, keywords)"
+        text = ["def run(compiled, *args, **keywords):"]
+        text += [f"    {line}" for line in checks]
+        if guard:
+            fixed["ValueError"] = ValueError
+            text += ["    try:", f"        changed = {guard}", "    except ValueError:"]
+            text += ["        changed = True", "    if changed:", f"    {again}"]
+        text += [f"    {line}" for line in lines]
+        nan = self._nan_check(results)
+        if nan:
+            text += [f"    if {nan}:", "        return compiled._without_program(args, keywords)"]
+        text += [f"    return {_form_code(form, results, fixed)}"]
+        head = f"# {len(self.body.lines)} lines, buffers of {self.body.nbytes:,} bytes"
+        return "\n".join([head, *text]) + "\n", fixed, self.body.rebound
+
+    def _guard(self, state: State, fixed: dict[str, Any]) -> str:
+        """The condition under which something that was captured is no longer what it was."""
+        parts = []
+        if state.containers:
+            fixed["_now"] = [container for container, _ in state.containers]
+            fixed["_then"] = [content for _, content in state.containers]
+            parts.append("_now != _then")
+        for i, (place, value) in enumerate(state.others):
+            fixed[f"_was{i}"] = value
+            parts.append(f"{place.code(f'_in{i}', fixed)} is not _was{i}")
+        for i, (entry, place) in enumerate(self._run.places.items()):
+            if entry in self._names:
+                code = place.code(f"_at{i}", fixed)
+                parts.append(f"{code} is not {self._names[entry]}")
+        tensors = {id(t): e for e, t in self._run.trace.captured.items() if e in self._names}
+        for i, place in enumerate(state.leaves):
+            value = place.get()
+            if isinstance(value, Tensor) and id(value) in tensors:
+                fixed[f"_tensor{i}"] = value
+                parts.append(f"{place.code(f'_of{i}', fixed)} is not _tensor{i}")
+        for i, (entry, tensor) in enumerate(self._run.trace.captured.items()):
+            if entry in self._names:
+                fixed[f"_read{i}"] = tensor
+                parts.append(f"_read{i}._array is not {self._names[entry]}")
+        return " or ".join(parts)
+
+    def _results(self, fixed: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """The expression of each result, and the lines that make them results of their own."""
+        expressions, lines, seen = [], [], set()
+        fixed["array"] = np.array
+        into = self._compiled.into or [None] * len(self._leaves)
+        for i, (leaf, target) in enumerate(zip(self._leaves, into, strict=True)):
+            if isinstance(leaf, Entry):
+                text = self._names[leaf]
+                is_own = leaf.primitive is not None and text not in seen
+                if isinstance(leaf.y, np.ndarray) and leaf.y.ndim and not is_own:
+                    text = f"array({text})"
+                seen.add(text)
+                own_target = leaf in self._into and self._into[leaf] is target
+            else:
+                fixed[f"_constant{i}"] = leaf
+                is_array = isinstance(leaf, np.ndarray)
+                text, own_target = f"array(_constant{i})" if is_array else f"_constant{i}", False
+            if target is not None and not own_target:
+                fixed[f"_target{i}"] = target
+                lines.append(f"copyto(_target{i}, {text})")
+                text = f"_target{i}"
+            expressions.append(text)
+        return expressions, lines
+
+    def _nan_check(self, results: list[str]) -> str:
+        """The condition under which a result is NaN that may have to be 0."""
+        parts = []
+        for leaf, name in zip(self._leaves, results, strict=True):
+            if not isinstance(leaf, Entry) or not name.isidentifier():
+                continue
+            y = leaf.y
+            if not isinstance(y, np.ndarray) or y.dtype.kind != "f" or not y.size:
+                continue
+            if y.ndim == 0:
+                parts.append(f"{name} != {name}")
+            elif self.risky:
+                self.body.fixed["has_nan"] = _has_nan
+                parts.append(f"has_nan({name})")
+        return " or ".join(parts)
+
+
+class _Unpacking:
+    """The lines that take arguments apart, and go elsewhere if they are not as expected."""
+
+    def __init__(self, names: dict[Entry, str], inputs: dict[Entry, Any], fixed: dict[str, Any]):
+        self._inputs = iter(inputs.items())
+        self._names, self._fixed = names, fixed
+        self._lines: list[str] = []
+        self._arrays: list[str] = []
+        self._expected: list[Any] = []
+        self._count = 0
+
+    def tree(self, tree: Any, expression: str) -> None:
+        """A part of the arguments."""
+        if isinstance(tree, dict):
+            keys = self._fix(tree.keys() if expression == "keywords" else dict(tree).keys())
+            kind = self._fix(type(tree))
+            self._unless(f"type({expression}) is {kind} and {expression}.keys() == {keys}")
+            for key, item in tree.items():
+                self._part(item, f"{expression}[{self._fix(key)}]")
+        elif isinstance(tree, (tuple, list)):
+            kind = self._fix(type(tree))
+            self._unless(f"type({expression}) is {kind} and len({expression}) == {len(tree)}")
+            if tree:
+                names = [self._next_name(item) for item in tree]
+                self._lines.append(f"{', '.join(names)}, = {expression}")
+                for item, name in zip(tree, names, strict=True):
+                    self._inside(item, name)
+
+    def _part(self, item: Any, expression: str) -> None:
+        name = self._next_name(item)
+        self._lines.append(f"{name} = {expression}")
+        self._inside(item, name)
+
+    def _next_name(self, item: Any) -> str:
+        self._count += 1
+        if _is_read(item):
+            self._entry, _ = next(self._inputs)
+            self._pending = [*getattr(self, "_pending", []), self._names[self._entry]]
+            return self._names[self._entry]
+        return f"_part{self._count}"
+
+    def _inside(self, item: Any, name: str) -> None:
+        if isinstance(item, (dict, tuple, list)):
+            self.tree(item, name)
+        elif isinstance(item, np.ndarray):
+            self._arrays.append(name)
+            self._expected += [item.shape, item.dtype]
+        elif _is_read(item):
+            self._unless(f"type({name}) is {self._fix(type(item))}")
+        elif _is_plain(item):
+            value = self._fix(item)
+            self._unless(f"type({name}) is {self._fix(type(item))} and {name} == {value}")
+        else:
+            self._unless(f"{name} is {self._fix(item)}")
+
+    def _fix(self, value: Any) -> str:
+        name = f"_fixed{len(self._fixed)}"
+        self._fixed[name] = value
+        return name
+
+    def _unless(self, condition: str) -> None:
+        self._lines.append(f"if not ({condition}): return compiled._choose(args, keywords)")
+
+    def lines(self) -> list[str]:
+        """All of them."""
+        if self._arrays:
+            kinds = " is ".join(f"type({name})" for name in self._arrays)
+            found = ", ".join(f"{name}.shape, {name}.dtype" for name in self._arrays)
+            ndarray, expected = self._fix(np.ndarray), self._fix(tuple(self._expected))
+            self._unless(f"{kinds} is {ndarray} and ({found}) == {expected}")
+        return self._lines
+
+
+def _form_code(form: Any, results: list[str], fixed: dict[str, Any]) -> str:
+    """The expression of a tree of results, whose leaves are their numbers."""
+    if isinstance(form, dict):
+        items = (f"{key!r}: {_form_code(item, results, fixed)}" for key, item in form.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(form, (tuple, list)):
+        items = [_form_code(item, results, fixed) for item in form]
+        if hasattr(form, "_fields"):
+            fixed[type(form).__name__] = type(form)
+            return f"{type(form).__name__}({', '.join(items)})"
+        return f"[{', '.join(items)}]" if isinstance(form, list) else f"({', '.join(items)},)"
+    return results[form]
+
+
+def _flattened(tree: Any) -> tuple[list[Any], Any]:
+    """The leaves of a tree, and the tree with their numbers in their places."""
+    leaves: list[Any] = []
+
+    def numbered(leaf: Any, _: str) -> int:
+        leaves.append(leaf)
+        return len(leaves) - 1
+
+    form = tree_map(numbered, tree, "")
+    return leaves, form
+
+
+_SILENT = {
+    *(neural.softmax, neural.log_softmax, neural.cross_entropy, neural.sigmoid),
+    *(neural.binary_cross_entropy, neural.softplus, neural.logsumexp),
+}
+
+
+def _has_nan(x: np.ndarray) -> bool:
+    x = x.ravel(order="K")
+    return bool(np.isnan(np.dot(x, x)) and np.isnan(x).any())
+
+
+def _lasting(first: list[np.ndarray], second: list[np.ndarray]) -> dict[int, np.ndarray]:
+    """The arrays that two runs had in common; the others must be equal, or they are no constants.
+
+    An array that a run makes itself is another one in each run.
+    """
+    alike = len(first) == len(second) and all(
+        a.shape == b.shape and a.dtype == b.dtype for a, b in zip(first, second, strict=True)
+    )
+    for a, b in zip(first, second, strict=False):
+        if not alike or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            raise CompileError(
+                f"an array of shape {a.shape} that the function makes itself differs from one run "
+                f"to the next. Random numbers have to come from a np.random.Generator that is an "
+                f"attribute, a variable of an enclosing function or a global one; anything else "
+                f"that changes, pass as an argument"
+            )
+    return {id(a): a for a, b in zip(first, second, strict=True) if a is b}
+
+
+@contextlib.contextmanager
+def _unchanged_random_numbers() -> Iterator[None]:
+    """Raises if hidden random numbers are drawn, of which a program would not know."""
+    before, hidden = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        after, drawn = random.getstate(), np.random.get_state()
+        random.setstate(before)
+        np.random.set_state(hidden)
+    if after != before or repr(drawn) != repr(hidden):
+        raise CompileError(
+            "the function draws random numbers from the hidden state of np.random or random: draw "
+            "them from rng = np.random.default_rng(...), made outside of the function"
+        )
+
+
+def _is_plain(leaf: Any) -> bool:
+    """Whether a leaf is compared by its value, not by being the same object."""
+    return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes, np.generic, np.ndarray))
+
+
+def _is_read(leaf: Any) -> bool:
+    """Whether a leaf of the arguments is read anew in each call."""
+    return isinstance(leaf, (np.ndarray, np.floating)) or type(leaf) is float
+
+
+def _is_recorded(tree: Any) -> bool:
+    return mode.on and any(isinstance(x, Tensor) and x.requires_grad for x in tree_leaves(tree))
+
+
+def _as_arrays(tree: Any) -> Any:
+    """The arguments with arrays in the place of Tensors."""
+
+    def plain(leaf: Any, path: str) -> Any:
+        leaf = leaf._array if isinstance(leaf, Tensor) else leaf
+        return as_array(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+    return tree_map(plain, tree, "")
+
+
+def _key(tree: Any) -> Any:
+    """What arguments have to have in common to share a program."""
+    if isinstance(tree, dict):
+        return (type(tree), *((key, _key(item)) for key, item in tree.items()))
+    if isinstance(tree, (tuple, list)):
+        return (type(tree), *map(_key, tree))
+    if isinstance(tree, np.ndarray):
+        return tree.shape, tree.dtype.str
+    if _is_read(tree):
+        return type(tree)
+    if _is_plain(tree):
+        return type(tree), tree
+    return "object", id(tree)
+
+
+def _layout(array: np.ndarray) -> tuple[Any, ...]:
+    return array.shape, array.strides, array.dtype
+
+
+def _name(f: Function) -> str:
+    return getattr(f, "__name__", type(f).__name__)

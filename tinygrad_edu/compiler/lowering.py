@@ -1,0 +1,116 @@
+"""Operations of our own in terms of NumPy's, as a compiled program runs them.
+
+Each function here is run on a trace, once, so that what it does becomes part of the program; equal
+parts of two of them, such as the exponentials of a loss and of its gradient, become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.calculus import neural
+from tinygrad_edu.rules import PRIMITIVES, Primitive
+
+__all__ = ["LOWERED", "dot", "label_index", "minus_one_hot", "pick", "square_sum", "subtract_at"]
+
+
+def _label_index(labels: Any, n: int, classes: int) -> Any:
+    """Where the entry of each row that its label names stands among all, row after row."""
+    neural._checked_labels(np.broadcast_to(0.0, (n, classes)), labels)
+    return np.arange(n) * classes + labels
+
+
+def _subtract_at(x: Any, index: Any, value: Any) -> Any:
+    y = x.reshape(-1).copy()
+    y[index] -= value
+    return y.reshape(x.shape)
+
+
+label_index = Primitive(_label_index, "label_index")
+pick = Primitive(lambda x, index: x.reshape(-1)[index], "pick")
+subtract_at = Primitive(_subtract_at, "subtract_at")
+square_sum = Primitive(lambda x: np.vdot(x, x), "square_sum")
+dot = PRIMITIVES[np.matmul]
+
+
+def _rows(x: Any) -> Any:
+    """The exponentials of each row, their sum, and the row, all without what is largest in it."""
+    shifted = x - np.max(x, axis=-1, keepdims=True)
+    e = np.exp(shifted)
+    return shifted, e, np.sum(e, axis=-1, keepdims=True)
+
+
+def _softmax(x: Any, axis: Any = -1) -> Any:
+    if axis != -1:
+        return None
+    _, e, total = _rows(x)
+    return e / total
+
+
+def _log_softmax(x: Any, axis: Any = -1) -> Any:
+    if axis != -1:
+        return None
+    shifted, _, total = _rows(x)
+    return shifted - np.log(total)
+
+
+def _cross_entropy(logits: Any, labels: Any) -> Any:
+    shifted, _, total = _rows(logits)
+    n = logits.shape[0]
+    right = pick(shifted, label_index(labels, n, logits.shape[1]))
+    return (np.sum(np.log(total)) - np.sum(right)) * (1 / n)
+
+
+def _linear(x: Any, W: Any, b: Any) -> Any:
+    return np.matmul(x, W) + b
+
+
+def _mse(prediction: Any, target: Any) -> Any:
+    if prediction.shape != target.shape:
+        return None
+    distance = prediction - target
+    return square_sum(distance) * (1 / prediction.size)
+
+
+def _sum_of_squares(*arrays: Any) -> Any:
+    total = square_sum(arrays[0])
+    for x in arrays[1:]:
+        total = total + square_sum(x)
+    return total
+
+
+def _relu(x: Any, at_zero: float = 0.0) -> Any:
+    return np.maximum(x, 0)
+
+
+def _leaky_relu(x: Any, slope: float = 0.01) -> Any:
+    return np.maximum(x, slope * x) if 0 <= slope <= 1 else None
+
+
+def _sigmoid(x: Any) -> Any:
+    return np.reciprocal(1 + np.exp(-x))
+
+
+def minus_one_hot(x: Any, classes: Any, labels: Any) -> Any:
+    """x - one_hot(labels), if this is what the comparison of classes and labels makes."""
+    n, k = x.shape
+    if not np.array_equal(classes, np.arange(k)[:, None]) or labels.shape != (n,):
+        return None
+    return subtract_at(x, label_index(labels, n, k), 1.0)
+
+
+# By primitive: called with the arguments of the operation; None if it does not go.
+LOWERED: dict[Primitive, Callable[..., Any]] = {
+    neural.softmax: _softmax,
+    neural.log_softmax: _log_softmax,
+    neural.cross_entropy: _cross_entropy,
+    neural.linear: _linear,
+    neural.mse: _mse,
+    neural.sum_of_squares: _sum_of_squares,
+    neural.relu: _relu,
+    neural.leaky_relu: _leaky_relu,
+    neural.sigmoid: _sigmoid,
+}

@@ -1,0 +1,270 @@
+"""Tracing: a whole program on a tape, also what needs no gradient.
+
+An ordinary tape holds what a gradient flows through, and the rest as plain arrays: the mask `x > 0`
+is whatever it was when it was recorded. For a program that is to be run again, or read, that is too
+little. While a `Trace` records, every operation on a Tensor is an entry: comparisons, indices made
+of values, and the rules of a walk back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.recording import _NUMPYS, _OURS, _users_line, mode, tracing
+from tinygrad_edu.rules import PRIMITIVES, Primitive, numpy_name
+from tinygrad_edu.tape import Argument, Entry
+from tinygrad_edu.tensor import (
+    Number,
+    Tensor,
+    View,
+    _explained,
+    _own_if_small,
+    _shows,
+    as_array,
+    lift,
+)
+
+__all__ = ["CompileError", "Trace", "naming", "pack", "tracing", "variable"]
+
+
+class CompileError(TypeError):
+    """A function that cannot be compiled; the message says why, and what to write instead."""
+
+
+# Of the constant functions those that look at shapes and dtypes only.
+_STATIC = {
+    *(np.shape, np.ndim, np.size, np.result_type, np.common_type, np.min_scalar_type),
+    *(np.zeros_like, np.ones_like, np.empty_like, np.iscomplexobj, np.isrealobj),
+    *(np.diag_indices_from, np.tril_indices_from, np.triu_indices_from),
+}
+_ARITHMETIC = {
+    PRIMITIVES[f] for f in (np.add, np.subtract, np.multiply, np.divide, np.power, np.negative)
+}
+
+pack = Primitive(lambda *parts: parts, "tuple")
+variable = Primitive(np.copy, "variable").derivative(lambda g, y, x: g)
+
+
+class Trace:
+    """What records a program.
+
+    Attributes:
+        strict: whether the program is to be run with other values, so that nothing may depend on
+            those of this run: no branch, no `float(x)`.
+        captured: the Tensors that the function read and that are none of its arguments, by entry.
+        draws: the entries that draw random numbers, in order; they are part of the program even
+            if nothing reads them.
+        start: what is younger was made by the function itself.
+        inputs: the entries of what the program is given.
+        constants: the arrays that operations read and that are no Tensors.
+        lasting: those of them that the function finds and does not make, by id; they are inputs.
+    """
+
+    def __init__(self, strict: bool):
+        self.strict = strict
+        self.inputs: set[Entry] = set()
+        self.constants: list[np.ndarray] = []
+        self.lasting: dict[int, np.ndarray] = {}
+        self.captured: dict[Entry, Tensor] = {}
+        self.draws: list[Entry] = []
+        self.start = Entry.of_input(np.zeros(()), False).order
+
+    def record(self, primitive: Primitive, args: Any, keywords: dict[str, Any]) -> Tensor:
+        """Computes an operation and writes it on the tape; see `tensor.record`."""
+        args, keywords = _by_position(primitive, args, keywords)
+        tensors = [self._packed(argument) for argument in args]
+        values = [
+            _value(argument) if isinstance(argument, Tensor) else self._constant(argument, p)
+            for p, argument in enumerate(tensors)
+            for p in [p < len(primitive.rules) or primitive.every is not None]
+        ]
+        if not self.strict:
+            keywords = {name: _own_if_small(value) for name, value in keywords.items()}
+        try:
+            y = primitive.forward(*values, **keywords)
+        except (ValueError, TypeError, IndexError) as error:
+            raise _explained(error, primitive, values) from error
+        inputs = [self._entry_of(a) if isinstance(a, Tensor) else None for a in tensors]
+        return self.entered(primitive, tensors, values, inputs, keywords, y)
+
+    def entered(
+        self, primitive: Primitive, args: Any, values: Any, inputs: Any, keywords: Any, y: Any
+    ) -> Tensor:
+        """The result of an operation as a Tensor that stands on the tape."""
+        if primitive is not pack:
+            y = np.asarray(y)
+        entry = Entry(primitive, values, inputs, keywords, y, _flows(primitive, inputs, y))
+        entry.where = _users_line() if mode.with_lines else None
+        if primitive in _ARITHMETIC and all(isinstance(v, (int, float)) for v in values):
+            return lift(entry, y.item())
+        if primitive.view and args and isinstance(args[0], Tensor) and _shows(y, values[0], args[0]):
+            view = View(primitive, args, keywords)
+            view._array, view._entry = y, entry
+            return view
+        return lift(entry, y)
+
+    def constant(self, function: Callable[..., Any], args: Any, keywords: dict[str, Any]) -> Any:
+        """The same for a function whose derivative is 0."""
+        if function in _STATIC:
+            return function(*_plain(args), **_plain(keywords))
+        name = function.__name__ if not hasattr(function, "__module__") else numpy_name(function)
+        if name.startswith("tinygrad_edu"):
+            name = "astype"
+        primitive = _CONSTANT.setdefault(function, Primitive(function, name))
+        result = self.record(primitive, args, keywords)
+        if result._array.dtype.kind not in "biuf":
+            self.refuse(f"{name}, which gives {type(result._array.item()).__name__}")
+        return result
+
+    def variable(self, x: Tensor, path: str) -> Tensor:
+        """`x` as a new variable, by which a gradient is taken."""
+        tensor = self.record(variable, (x,), {})
+        entry = tensor._own_entry()
+        entry.requires_grad, entry.name = True, path
+        return tensor
+
+    def simplified(self, y: Any) -> Any:
+        """A result before gradients of it are taken."""
+        return y
+
+    def refuse(self, what: str) -> None:
+        """Raises if the value must not leave the program."""
+        if self.strict:
+            where = _users_line()
+            line = f" ({where[0]}, line {where[1]})" if where else ""
+            raise CompileError(
+                f"a compiled function is the same program whatever the values are, so a value "
+                f"that it computes cannot leave it: {what}{line}. Use np.where for a choice "
+                f"between values, NumPy functions for arithmetic; return what you want to look "
+                f"at; or do not compile this part"
+            )
+
+    def check_assignable(self, x: Tensor) -> None:
+        """Raises if `x` was there before the program: a compiled one changes nothing outside."""
+        entry = x._own_entry()
+        if self.strict and entry.order < self.start and not isinstance(entry, Argument):
+            where = _users_line()
+            line = f" ({where[0]}, line {where[1]})" if where else ""
+            raise CompileError(
+                f"a compiled function cannot change what it was given: {entry.name or 'an array'} "
+                f"of shape {x.shape} is assigned to{line}. Assign to a copy, x = x.copy(), and "
+                f"return it"
+            )
+
+    def _entry_of(self, x: Tensor) -> Entry:
+        is_bare = x._entry is None
+        entry = x._own_entry()
+        if entry not in self.inputs and (is_bare or entry.order < self.start):
+            if self.strict and entry.primitive is not None:
+                raise CompileError(
+                    f"a compiled function reads the result of {entry.primitive.name} of shape "
+                    f"{x.shape}, which was recorded before: pass it as an argument, or detach() it"
+                )
+            self.captured.setdefault(entry, x)
+        return entry
+
+    def _packed(self, argument: Any) -> Any:
+        """A tuple with Tensors in it as an entry of its own."""
+        if isinstance(argument, (tuple, list)) and any(isinstance(a, Tensor) for a in argument):
+            return self.record(pack, tuple(argument), {})
+        if id(argument) in self.lasting:
+            return self._lasting(argument)
+        return argument
+
+    def _lasting(self, array: np.ndarray) -> Tensor:
+        """An array that the function found, as an input of the program."""
+        known = {id(entry.y): entry for entry in self.captured}
+        entry = known.get(id(array)) or Entry.of_input(array, False)
+        return self.captured.setdefault(entry, lift(entry, array))
+
+    def _constant(self, argument: Any, is_read: bool) -> Any:
+        if isinstance(argument, np.ndarray):
+            argument = as_array(argument)
+        elif is_read and isinstance(argument, (list, tuple)):
+            argument = as_array(argument)
+        if isinstance(argument, (tuple, list)):
+            self.constants += [part for part in argument if isinstance(part, np.ndarray)]
+        elif isinstance(argument, np.ndarray):
+            self.constants.append(argument)
+        return argument if self.strict else _own_if_small(argument)
+
+
+def _flows(primitive: Primitive, inputs: Any, y: Any) -> bool:
+    """Whether gradients flow through an entry."""
+    if not mode.on or primitive is pack or y.dtype.kind != "f":
+        return False
+    has_rules = bool(primitive.rules) or primitive.every is not None
+    needed = [p for p, entry in enumerate(inputs) if entry is not None and entry.requires_grad]
+    if primitive in _CONSTANT.values():
+        return False
+    if not has_rules and needed:
+        primitive.rule(needed[0])
+    return bool(needed)
+
+
+_CONSTANT: dict[Any, Primitive] = {}
+
+
+def _value(x: Tensor) -> Any:
+    return x._array.item() if type(x) is Number else x._array
+
+
+def _plain(tree: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return tree._array
+    if type(tree) in (tuple, list):
+        return type(tree)(map(_plain, tree))
+    if type(tree) is dict:
+        return {key: _plain(item) for key, item in tree.items()}
+    return tree
+
+
+def _by_position(
+    primitive: Primitive, args: Any, keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same call with Tensors by position, those before them with the values of the rule."""
+    if not any(isinstance(value, Tensor) for value in keywords.values()):
+        return tuple(args), keywords
+    import inspect
+
+    rule = next(r for r in (*primitive.rules, primitive.forward) if r is not None)
+    skip = 2 if rule in primitive.rules else 0
+    parameters = list(inspect.signature(rule).parameters.values())[skip:]
+    args, keywords = list(args), dict(keywords)
+    for parameter in parameters[len(args) :]:
+        if not any(isinstance(value, Tensor) for value in keywords.values()):
+            break
+        args.append(keywords.pop(parameter.name, parameter.default))
+    return tuple(args), keywords
+
+
+class naming:
+    """A context in which results get the names of the local variables that the user gave them."""
+
+    def __init__(self, trace: Trace):
+        self.trace = trace
+
+    def __enter__(self) -> None:
+        self._outer = sys.getprofile()
+        sys.setprofile(self._at)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(self._outer)
+
+    def _at(self, frame: Any, event: str, _: Any) -> None:
+        if event != "return" or mode.trace is not self.trace:
+            return
+        if frame.f_code.co_filename.startswith((_OURS, _NUMPYS)):
+            return
+        for name, value in frame.f_locals.items():
+            if isinstance(value, Tensor) and name.isidentifier():
+                entry = value._entry
+                if entry is None:
+                    continue
+                unnamed = entry in self.trace.inputs and not (entry.name or "").isidentifier()
+                if unnamed or entry.order > self.trace.start:
+                    entry.name = name
