@@ -101,7 +101,12 @@ class Trace:
         entry.where = _users_line() if mode.with_lines else None
         if primitive in _ARITHMETIC and all(isinstance(v, (int, float)) for v in values):
             return lift(entry, y.item())
-        if primitive.view and args and isinstance(args[0], Tensor) and _shows(y, values[0], args[0]):
+        if (
+            primitive.view
+            and args
+            and isinstance(args[0], Tensor)
+            and _shows(y, values[0], args[0])
+        ):
             view = View(primitive, args, keywords)
             view._array, view._entry = y, entry
             return view

@@ -591,8 +591,6 @@ def simplified(
 
 def lowered(outputs: Sequence[Any], inputs: Any, draws: Sequence[Entry]) -> tuple[list[Any], Any]:
     """The same in operations of NumPy alone, as far as it goes."""
-    simplifier = Simplifier(
-        rules_of(LOWERING + ALGEBRA), set(inputs), lowering.LOWERED
-    )
+    simplifier = Simplifier(rules_of(LOWERING + ALGEBRA), set(inputs), lowering.LOWERED)
     became = simplifier.run(reachable(*(e for e in outputs if isinstance(e, Entry)), *draws))
     return [became[e] if isinstance(e, Entry) else e for e in outputs], simplifier

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tensor import Tensor
 
 __all__ = ["Place", "State"]
 
+_WITHOUT_STATE = (type(None), str, bytes, int, float, Primitive)
 _OTHERS = ("numpy", "tinygrad_edu", "tqdm", "matplotlib", "scipy", "pandas")
 
 
@@ -149,7 +151,7 @@ class State:
         if isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState)):
             self.leaves.append(place)
             return
-        if id(value) in self._seen or isinstance(value, (type(None), str, bytes, int, float)):
+        if id(value) in self._seen or isinstance(value, _WITHOUT_STATE):
             return
         self._seen.add(id(value))
         self._held.append(value)
@@ -178,7 +180,9 @@ class State:
 
     def _visit_object(self, value: Any, place: Place) -> None:
         attributes = getattr(value, "__dict__", None)
-        if not isinstance(attributes, dict) or _is_of_others(type(value).__module__, "tinygrad_edu"):
+        if not isinstance(attributes, dict) or _is_of_others(
+            type(value).__module__, "tinygrad_edu"
+        ):
             return
         self.containers.append((attributes, dict(attributes)))
         prefix = f"{place.name}." if place.name != "self" else "self."

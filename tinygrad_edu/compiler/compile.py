@@ -72,9 +72,7 @@ def compile(f: Function, reuse_outputs: bool = False) -> Compiled:
 class Compiled:
     """A function and the programs that were written for it; see `compile`."""
 
-    def __init__(
-        self, f: Function, reuse_outputs: bool = False, into: Sequence[Any] | None = None
-    ):
+    def __init__(self, f: Function, reuse_outputs: bool = False, into: Sequence[Any] | None = None):
         with contextlib.suppress(AttributeError):
             functools.update_wrapper(self, f, updated=())
         self.function = f
@@ -178,7 +176,9 @@ class Program:
         primitives = {e.primitive for e in kept if e.primitive is not None}
         outputs, final = lowered(outputs, given, simple.draws)
         found = iter(outputs)
-        leaves = [leaf if e is None else next(found) for leaf, e in zip(leaves, entries, strict=True)]
+        leaves = [
+            leaf if e is None else next(found) for leaf, e in zip(leaves, entries, strict=True)
+        ]
 
         writer = _Writer(compiled, run, leaves, final.draws)
         writer.silent = not primitives.isdisjoint(_SILENT)
@@ -310,9 +310,7 @@ class _Writer:
     silent = False
     risky = False
 
-    def __init__(
-        self, compiled: Compiled, run: _Run, leaves: list[Any], draws: Sequence[Entry]
-    ):
+    def __init__(self, compiled: Compiled, run: _Run, leaves: list[Any], draws: Sequence[Entry]):
         self._compiled, self._run, self._leaves = compiled, run, leaves
         outputs = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, Entry)))
         entries = ordered(outputs, draws)
@@ -335,9 +333,7 @@ class _Writer:
                 arrays[entry] = read()
                 self.captured[name] = read, arrays[entry]
         computed = [entry for entry in outputs if entry.primitive is not None]
-        self.body = Body(
-            entries, computed, self._names, arrays, compiled.reuse_outputs, self._into
-        )
+        self.body = Body(entries, computed, self._names, arrays, compiled.reuse_outputs, self._into)
         for name, (_, array) in self.captured.items():
             self.body.fixed[name] = array
 
@@ -612,7 +608,9 @@ def _unchanged_random_numbers() -> Iterator[None]:
 
 def _is_plain(leaf: Any) -> bool:
     """Whether a leaf is compared by its value, not by being the same object."""
-    return leaf is None or isinstance(leaf, (bool, int, float, complex, str, bytes, np.generic, np.ndarray))
+    return leaf is None or isinstance(
+        leaf, (bool, int, float, complex, str, bytes, np.generic, np.ndarray)
+    )
 
 
 def _is_read(leaf: Any) -> bool:

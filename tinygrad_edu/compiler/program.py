@@ -35,7 +35,11 @@ _INFIX = {
     PRIMITIVES[np.multiply]: "*",
     PRIMITIVES[np.divide]: "/",
 }
+_NUMBERS = {0: "zero", 1: "one", 2: "two", 0.5: "half", -1: "minus_one"}
 _ALIGNMENT = 64
+# np.dot starts faster than np.matmul, but fills its result with zeros first, which costs more than
+# that above this many bytes.
+_LARGEST_DOT = 2**15
 _SMALL_SUM = 4096
 
 
@@ -121,6 +125,7 @@ class Body:
         self._captured = captured
         self._columns = _column_shapes(entries)
         self._last = self._last_uses()
+        _masks_as_numbers(entries, self._outputs)
         self._likely = self._likely_names()
         self._destined = self._destinations()
         for i, entry in enumerate(entries):
@@ -379,13 +384,30 @@ class Body:
             self._reduction(i, entry)
         elif _ufunc_of(primitive) is not None and not entry.keywords:
             ufunc = _ufunc_of(primitive)
-            arguments = self._arguments(entry)
+            arguments = [
+                self._number(entry, value) or argument
+                for argument, value in zip(self._arguments(entry), entry.values, strict=True)
+            ]
             function = self._function(ufunc, ufunc.__name__)
-            sources = [s for s in entry.inputs if s is not None]
-            out = self._buffer(i, entry, over=sources)
-            self._line(entry, f"{function}({', '.join(arguments)}, out={out})")
+            out = self._buffer(i, entry, over=_sources(entry))
+            self._line(entry, f"{function}({', '.join(arguments)}, {out})")
         else:
             self._call(i, entry)
+
+    def _number(self, entry: Entry, value: Any) -> str | None:
+        """A number among the arguments as an array: NumPy then need not look for its dtype."""
+        arrays = [s.y for s in _sources(entry) if isinstance(s.y, np.ndarray) and s.y.ndim]
+        dtype = arrays[0].dtype if arrays else None
+        if type(value) not in (int, float) or dtype is None or dtype.kind != "f":
+            return None
+        if any(y.dtype != dtype for y in arrays):
+            return None
+        key = ("number", repr(value), dtype.str)
+        if key not in self._constants:
+            name = _NUMBERS.get(value) or f"number_{value:.3g}".replace("-", "minus_")
+            name = self._new_name(None, name)
+            self._constants[key], self.fixed[name] = name, np.array(value, dtype)
+        return self._constants[key]
 
     def _expression(self, entry: Entry) -> str:
         """A call of the operation itself, which allocates its result."""
@@ -447,10 +469,15 @@ class Body:
             left, right = self._transposed(b, left), self._transposed(a, right)
             out = self._buffer(i, entry)
             base = self._view_of(entry, lambda x: x.T, "T")
-            self._line(entry, f"dot({left}, {right}, out={base})")
+            self._line(entry, f"{self._product_name(entry)}({left}, {right}, {base})")
             return
         out = self._buffer(i, entry)
-        self._line(entry, f"dot({left}, {right}, out={out})")
+        self._line(entry, f"{self._product_name(entry)}({left}, {right}, {out})")
+
+    def _product_name(self, entry: Entry) -> str:
+        if entry.y.ndim < 2 or entry.y.nbytes <= _LARGEST_DOT:
+            return "dot"
+        return self._function(np.matmul, "matmul")
 
     def _view_of(self, entry: Entry, make: Callable[[Any], Any], what: str) -> str:
         key = (what, self.names[entry], id(self._arrays.get(entry)))
@@ -520,7 +547,7 @@ class Body:
                 self._buffer(i, entry)
                 out = self._view_of(entry, lambda v: v.reshape(-1), "flat")
                 out = out.replace(".flat", ".reshape(-1)")
-                self._line(entry, f"dot({pair}, out={out})")
+                self._line(entry, f"dot({pair}, {out})")
                 return
         ufunc = getattr(np, kind)
         reduce = self._function(ufunc.reduce, f"{kind}_reduce")
@@ -530,7 +557,10 @@ class Body:
 
     def _label_index(self, i: int, entry: Entry) -> None:
         labels, n, classes = self._arguments(entry)
-        out = self._buffer(i, entry)
+        # In memory of its own, since it is written again only for other labels.
+        out = self.names[entry] = self._new_name(entry, "label_index")
+        self.fixed[out] = self._arrays[entry] = np.empty(entry.y.shape, np.intp)
+        self._slots[entry] = None
         by_columns = (int(n), int(classes)) in self._columns
         fill = _index_writer(int(n), int(classes), by_columns)
         name = self._function(fill, "write_label_index")
@@ -547,6 +577,35 @@ class Body:
             self._line(entry, f"{flat}[{index}] -= {value}")
         else:
             self._line(entry, f"{out}.reshape(-1)[{index}] -= {value}")
+
+
+def _masks_as_numbers(entries: Sequence[Entry], outputs: set[Entry]) -> None:
+    """Gives comparisons that are only multiplied with the dtype of what they are multiplied with.
+
+    NumPy writes 0 and 1 as such numbers at no cost, and would have to convert truth values later.
+    """
+    readers: dict[Entry, list[Entry]] = {}
+    for entry in entries:
+        for source in _sources(entry):
+            readers.setdefault(source, []).append(entry)
+    for entry in entries:
+        if entry.primitive is None or entry in outputs or not isinstance(entry.y, np.ndarray):
+            continue
+        is_comparison = isinstance(entry.primitive.forward, np.ufunc) and entry.y.dtype == bool
+        reading = readers.get(entry, [])
+        if is_comparison and reading and all(_is_masking(reader, entry) for reader in reading):
+            entry.y = entry.y.astype(reading[0].y.dtype)
+
+
+def _is_masking(reader: Entry, mask: Entry) -> bool:
+    others = [np.asarray(s.y) for s in _sources(reader) if s is not mask]
+    return (
+        reader.primitive is PRIMITIVES[np.multiply]
+        and len(others) == 1
+        and others[0].dtype == reader.y.dtype
+        and reader.y.dtype.kind == "f"
+        and reader.y.shape == mask.y.shape
+    )
 
 
 def _sources(entry: Entry) -> list[Entry]:
@@ -620,7 +679,14 @@ def _index_writer(n: int, classes: int, by_columns: bool) -> Callable[[Any, Any]
     unsigned = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
     largest = np.maximum.reduce
 
+    seen = b""
+
     def write(labels: Any, out: Any) -> None:
+        nonlocal seen
+        now = labels.tobytes()
+        if now == seen:
+            return
+        seen = b""
         # A negative label is a large one if it is read without its sign.
         if largest(labels.view(unsigned[labels.itemsize])) >= classes:
             neural._checked_labels(np.broadcast_to(0.0, (n, classes)), labels)
@@ -629,6 +695,7 @@ def _index_writer(n: int, classes: int, by_columns: bool) -> Callable[[Any, Any]
         else:
             np.multiply(labels, step, out=out, casting="unsafe", dtype=np.intp)
             np.add(out, starts, out=out)
+        seen = now
 
     return write
 
