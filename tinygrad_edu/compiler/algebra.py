@@ -306,7 +306,7 @@ class Simplifier(Trace):
         if self._looking_up:
             raise LookupError
         inputs = [a if isinstance(a, Entry) else None for a in args]
-        if old is not None and old.inputs == inputs and old.primitive is primitive:
+        if old is not None and old.primitive is primitive and _is_call(old, args, keywords):
             entry = old
         else:
             values = [_entry_value(a) if isinstance(a, Entry) else a for a in args]
@@ -472,6 +472,13 @@ def _arguments(entry: Entry) -> list[Any]:
         value if source is None else source
         for source, value in zip(entry.inputs, entry.values, strict=True)
     ]
+
+
+def _is_call(entry: Entry, args: Sequence[Any], keywords: dict[str, Any]) -> bool:
+    """Whether an entry is the operation on these very arguments."""
+    own = _arguments(entry)
+    same = len(own) == len(args) and all(a is b for a, b in zip(own, args, strict=True))
+    return same and _frozen(entry.keywords) == _frozen(keywords)
 
 
 def _key(primitive: Primitive, args: Any, keywords: dict[str, Any]) -> Any:

@@ -372,6 +372,10 @@ class _Writer:
             name = self._names[entry]
             if isinstance(self._run.inputs[entry], np.ndarray) and entry.y.ndim == 0:
                 lines.append(f"{name} = {name}[()]")
+            lines += [
+                f"if {name} is {o} or {name}.base is {o}: {name} = {name}.copy()"
+                for o in self._overwritten(entry)
+            ]
         lines += self.body.lines
         results, ends = self._results(fixed)
         lines += ends
@@ -392,6 +396,13 @@ class _Writer:
         text += [f"    return {_form_code(form, results, fixed)}"]
         head = f"# {len(self.body.lines)} lines, buffers of {self.body.nbytes:,} bytes"
         return "\n".join([head, *text]) + "\n", fixed, self.body.rebound
+
+    def _overwritten(self, entry: Entry) -> list[str]:
+        """The results that stay the same arrays and could be passed as this argument."""
+        if not self._compiled.reuse_outputs or not isinstance(self._run.inputs[entry], np.ndarray):
+            return []
+        buffers = {e: self._names[e] for e in self.body.kept if e.y.dtype == entry.y.dtype}
+        return list(buffers.values()) if self._compiled.into is None else []
 
     def _guard(self, state: State, fixed: dict[str, Any]) -> str:
         """The condition under which something that was captured is no longer what it was."""

@@ -95,6 +95,7 @@ class Body:
         rebound: what has to be made again when a captured array is another one: name, and a
             function of `fixed`.
         nbytes: the size of all buffers together.
+        kept: the results whose arrays are the same in each call.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Body:
         self.fixed: dict[str, Any] = {"empty": np.empty, "dot": np.dot, "copyto": np.copyto}
         self.rebound: list[tuple[str, Callable[[], Any]]] = []
         self.nbytes = 0
+        self.kept: list[Entry] = []
         self._entries = entries
         self._outputs = set(outputs)
         self._reuse = reuse
@@ -245,6 +247,7 @@ class Body:
                 array = np.empty(y.shape, y.dtype)
                 self.nbytes += array.nbytes
             self.fixed[name] = self._arrays[entry] = array
+            self.kept.append(entry)
         else:
             self._arrays[entry] = None
             dtype = self._constant(y.dtype, str(y.dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from tinygrad_edu.tape import Argument, Entry
 from tinygrad_edu.tensor import Tensor, as_array, changeable, lift, plain
 from tinygrad_edu.tracing import Trace, naming, tracing
 from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
+
+if TYPE_CHECKING:
+    from tinygrad_edu.compiler.source import Source
 
 __all__ = ["Tape", "record"]
 
@@ -36,17 +39,45 @@ class Tape(tape.Tape):
         super().__init__(*outputs)
         self._again = again
 
-    def source(self) -> str:
-        """The program as NumPy code, as a person would write it; see `compiler.source`."""
+    def source(self, backward: bool = False) -> Source:
+        """The program as NumPy code, as a person would write it, each line with its shape.
+
+        Inputs and results have the names of the user's variables, parameters and Tensors, and the
+        gradient of `W2` is `dW2`. The code is a string with an attribute `given`, the arrays that
+        it reads by name: `exec(source, dict(source.given))` runs it.
+
+        Of `tg.record(tg.value_and_grad(f), ...)` it is forward and backward pass together.
+
+        Args:
+            backward: whether to add the backward pass of a tape that ends in a single number, with
+                the gradients of all inputs that need one.
+
+        Raises:
+            ValueError: `backward` of a tape that does not end in a single number.
+
+        Example:
+            >>> import numpy as np, tinygrad_edu as tg
+            >>> def loss(w, x):
+            ...     h = np.maximum(0, x @ w)
+            ...     return np.sum(h * h)
+            >>> x = np.ones((4, 2))
+            >>> print(tg.record(tg.value_and_grad(loss), np.ones((2, 3)), x).source())
+            import numpy as np
+            <BLANKLINE>
+            h = np.maximum(0, x @ w)      # (4, 3)
+            loss = np.sum(h * h)
+            dw = x.T @ (2 * h * (h > 0))  # (2, 3)
+            <BLANKLINE>
+        """
         from tinygrad_edu.compiler.source import written
 
-        return written(self.outputs, self._again)
+        return written(self.outputs, self._again, backward)
 
-    def explain(self) -> str:
-        """How the program became short: each rule that was used, before and after."""
+    def explain(self, backward: bool = False) -> str:
+        """How the program of `source` became short: each rule that was used, before and after."""
         from tinygrad_edu.compiler.source import explained
 
-        return explained(self.outputs, self._again)
+        return explained(self.outputs, self._again, backward)
 
 
 def record(f: Callable[..., Any], *args: Any) -> Tape:

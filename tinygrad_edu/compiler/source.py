@@ -1,0 +1,493 @@
+"""A tape as the NumPy code that a person would have derived by hand."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.calculus import neural
+from tinygrad_edu.calculus.indexing import getitem
+from tinygrad_edu.compiler.algebra import StableTrace, lowered, simplified
+from tinygrad_edu.compiler.lowering import label_index, pick, square_sum, subtract_at
+from tinygrad_edu.compiler.program import ordered
+from tinygrad_edu.rules import PRIMITIVES, Primitive
+from tinygrad_edu.tape import Entry, reachable
+from tinygrad_edu.tensor import Tensor, lift
+from tinygrad_edu.tracing import Trace, pack, tracing, variable
+from tinygrad_edu.walk import walk_back
+
+__all__ = ["Source", "explained", "written"]
+
+Again = Callable[[Trace], list[Entry]]
+_LONGEST = 64  # characters of an expression within another one
+
+_BINARY = {
+    **{PRIMITIVES[np.add]: ("+", 4), PRIMITIVES[np.subtract]: ("-", 4)},
+    **{PRIMITIVES[np.multiply]: ("*", 5), PRIMITIVES[np.divide]: ("/", 5)},
+    **{PRIMITIVES[np.matmul]: ("@", 5), PRIMITIVES[np.power]: ("**", 7)},
+}
+_COMPARISONS = {
+    **{"np.greater": ">", "np.less": "<", "np.greater_equal": ">=", "np.less_equal": "<="},
+    **{"np.equal": "==", "np.not_equal": "!="},
+}
+_LOGICAL = {"np.bitwise_and": ("&", 3), "np.bitwise_or": ("|", 2), "np.bitwise_xor": ("^", 2.5)}
+_METHODS = {
+    PRIMITIVES[f]: f.__name__ for f in (np.sum, np.mean, np.max, np.min, np.reshape, np.transpose)
+}
+_ATOM = 10
+
+
+class Source(str):
+    """NumPy code, and what it reads.
+
+    Attributes:
+        given: the arrays that the code reads, by name; `exec(source, dict(source.given))` runs it.
+    """
+
+    given: dict[str, Any]
+
+
+def written(outputs: Sequence[Entry], again: Again | None, backward: bool) -> Source:
+    """The code of a program; see `Tape.source`."""
+    trace = _NamingTrace(strict=False)
+    results = again(trace) if again is not None else _replayed(outputs, trace, backward)
+    if again is not None and backward:
+        results = _with_gradients(results, trace)
+    given = trace.inputs | trace.captured.keys()
+    found, simple = simplified(results, given, trace.draws)
+    names = {e: old.name for e, old in zip(found, results, strict=True) if isinstance(e, Entry)}
+    final, last = lowered(found, given, simple.draws)
+    for entry, name in zip(final, names.values(), strict=False):
+        if isinstance(entry, Entry) and name and not entry.name:
+            entry.name = name
+    first = final[0]
+    if isinstance(first, Entry) and first.primitive is not None and not first.name:
+        first.name = "loss" if np.ndim(first.y) == 0 else "y"
+    return _Printer(final, last.draws).source()
+
+
+def explained(outputs: Sequence[Entry], again: Again | None, backward: bool) -> str:
+    """The steps by which a program became short; see `Tape.explain`."""
+    trace = _NamingTrace(strict=False)
+    results = again(trace) if again is not None else _replayed(outputs, trace, backward)
+    if again is not None and backward:
+        results = _with_gradients(results, trace)
+    given = trace.inputs | trace.captured.keys()
+    _, simple = simplified(results, given, trace.draws)
+    told = []
+    for rule, before, after in [*trace.steps, *simple.steps]:
+        if before.primitive is variable:
+            continue
+        printer = _Printer([before], [])
+        left = printer.whole(before)
+        right = printer.whole(after) if isinstance(after, Entry) else repr(after)
+        if left != right:
+            told.append(f"{rule.text}\n    {left}\n    {right}")
+    return "\n".join(told) if told else "no rule could be used: the program is as short as it goes"
+
+
+class _NamingTrace(StableTrace):
+    """A trace that names the values of a net that have no names yet, before gradients are taken."""
+
+    def simplified(self, y: Any) -> Any:
+        """See `StableTrace`."""
+        y = super().simplified(y)
+        if isinstance(y, Tensor):
+            _name_layers(reachable(y._own_entry()))
+        return y
+
+
+def _name_layers(entries: Sequence[Entry]) -> None:
+    """Gives layers the names that people use: z1 before and h1 after the first activation."""
+    taken = {entry.name for entry in entries}
+
+    def named(entry: Entry, name: str) -> None:
+        if not (entry.name or "").isidentifier() and name not in taken:
+            entry.name = name
+            taken.add(name)
+
+    for entry in entries:
+        numbers = [re.search(r"\d+$", s.name or "") for s in entry.inputs if s is not None]
+        found = [match.group() for match in numbers if match]
+        if entry.primitive in (neural.linear, PRIMITIVES[np.add]) and found and entry.y.ndim:
+            named(entry, f"z{found[-1]}")
+        elif entry.primitive is not None and _is_activation(entry) and found:
+            named(entry, f"h{found[-1]}")
+        losses = (neural.cross_entropy, neural.binary_cross_entropy, neural.softmax, neural.mse)
+        if entry.primitive in losses:
+            scores = entry.inputs[0]
+            if (
+                scores is not None
+                and scores.primitive
+                and re.fullmatch(r"z\d+|[^\W\d]*", scores.name or "")
+            ):
+                if scores.name is None or re.fullmatch(r"z\d+", scores.name):
+                    scores.name = "scores"
+
+
+def _is_activation(entry: Entry) -> bool:
+    ours = {neural.relu, neural.sigmoid, neural.leaky_relu, neural.softplus, PRIMITIVES[np.tanh]}
+    return entry.primitive in ours or entry.primitive is PRIMITIVES[np.maximum]
+
+
+def _replayed(outputs: Sequence[Entry], trace: Trace, backward: bool) -> list[Entry]:
+    """The program of a tape once more, with its constant arrays as inputs."""
+    known: dict[Any, Entry] = {}
+    became: dict[Entry, Tensor] = {}
+
+    def given(value: Any, name: str) -> Any:
+        if isinstance(value, tuple):
+            return tuple(given(part, "i") for part in value)
+        if not isinstance(value, np.ndarray) or value.size <= 3:
+            return value
+        key = (value.shape, value.dtype.str, value.tobytes())
+        if key not in known:
+            known[key] = Entry.of_input(value, False, name)
+            trace.inputs.add(known[key])
+        return lift(known[key], value)
+
+    entries = reachable(*outputs)
+    made = []
+    for entry in entries:
+        if entry.primitive is None:
+            made.append((entry, lift(entry, entry.y)))
+            trace.inputs.add(entry)
+    trace.start = max(trace.start, Entry.of_input(np.zeros(()), False).order)
+    became.update(made)
+    with tracing(trace):
+        for entry in entries:
+            if entry.primitive is None:
+                continue
+            names = _USUAL_NAMES.get(entry.primitive, ())
+            args = [
+                became[source]
+                if source is not None
+                else given(value, names[p] if p < len(names) else "c")
+                for p, (source, value) in enumerate(zip(entry.inputs, entry.values, strict=True))
+            ]
+            result = trace.record(entry.primitive, tuple(args), entry.keywords)
+            result._entry.name = entry.name
+            became[entry] = result
+    results = [became[entry]._own_entry() for entry in outputs]
+    return _with_gradients(results, trace) if backward else results
+
+
+_USUAL_NAMES = {
+    neural.linear: ("X", "W", "b"),
+    PRIMITIVES[np.matmul]: ("X", "W"),
+    PRIMITIVES[np.dot]: ("X", "W"),
+    **dict.fromkeys((neural.cross_entropy, neural.mse, neural.binary_cross_entropy), ("X", "y")),
+}
+
+
+def _with_gradients(results: list[Entry], trace: Trace) -> list[Entry]:
+    """The results and the gradients of the only one by all inputs that need one."""
+    if len(results) != 1 or results[0].y.size != 1:
+        raise ValueError("backward=True is for a tape that ends in a single number")
+    with tracing(trace):
+        y = trace.simplified(lift(results[0], results[0].y))
+        entries = reachable(y._own_entry())
+        seed = Tensor(np.ones(y.shape, y.dtype))
+        found = walk_back(entries, seed, lift=lift, mended=False)
+    gradients = []
+    for target in entries:
+        if target in found:
+            gradient = found[target]
+            gradient.name = gradient.name or f"d{target.name or 'x'}"
+            gradients.append(gradient._own_entry())
+    return [y._own_entry(), *gradients]
+
+
+class _Printer:
+    """Writes entries as statements; what is read once stands within what reads it."""
+
+    def __init__(self, outputs: Sequence[Any], draws: Sequence[Entry]):
+        self._outputs = list(outputs)
+        computed = [entry for entry in outputs if isinstance(entry, Entry)]
+        self._entries = ordered(list(dict.fromkeys(computed)), draws)
+        self._readers: dict[Entry, list[Entry]] = {}
+        for entry in self._entries:
+            for source in entry.inputs:
+                if source is not None:
+                    self._readers.setdefault(source, []).append(entry)
+        self._names: dict[Entry, str] = {}
+        self._taken = {"np", "tg"}
+        self.given: dict[str, Any] = {}
+        self._constants: dict[Any, str] = {}
+        self._lines: list[tuple[str, str]] = []
+        for entry in self._entries:
+            if entry.primitive is None:
+                name = self._names[entry] = self._unique(entry.name or "x")
+                self.given[name] = entry.y
+
+    def source(self) -> Source:
+        """All statements."""
+        for entry in self._entries:
+            if entry.primitive is not None and not self._is_inlined(entry):
+                self._state(entry)
+        for i, output in enumerate(self._outputs):
+            if not isinstance(output, Entry):
+                self._lines.append((f"result_{i} = {self._constant(output)}", ""))
+        width = min(max((len(line) for line, _ in self._lines), default=0), 60)
+        text = [f"{line:{width}}  {comment}".rstrip() for line, comment in self._lines]
+        imports = [
+            f"import {module}\n"
+            for module, used in (("numpy as np", "np."), ("tinygrad_edu as tg", "tg."))
+            if any(used in line for line in text)
+        ]
+        source = Source("".join(imports) + "\n" * bool(imports) + "\n".join(text) + "\n")
+        source.given = self.given
+        return source
+
+    def whole(self, entry: Entry) -> str:
+        """An entry as one expression."""
+        while entry.primitive is variable:
+            entry = entry.inputs[0]
+        if entry.primitive is None:
+            return self._names.get(entry) or entry.name or "x"
+        return self._expression(entry, deep=True)[0]
+
+    # Which values have names.
+
+    def _is_inlined(self, entry: Entry) -> bool:
+        if entry in self._outputs:
+            return False
+        readers = self._readers.get(entry, [])
+        cheap = entry.primitive is PRIMITIVES[np.transpose] or entry.primitive in (
+            pack,
+            label_index,
+        )
+        if cheap:
+            return True
+        if len(readers) != 1 or (entry.name or "").isidentifier():
+            return False
+        if entry.primitive is subtract_at or getattr(entry.primitive, "draws", False):
+            return False
+        if readers[0].primitive is subtract_at and readers[0].inputs[0] is entry:
+            return True
+        return len(self._expression(entry)[0]) <= _LONGEST
+
+    def _name_of(self, entry: Entry) -> str:
+        if entry not in self._names:
+            wanted = entry.name if (entry.name or "").isidentifier() else self._name_ahead(entry)
+            self._names[entry] = self._unique(wanted or "t")
+        return self._names[entry]
+
+    def _name_ahead(self, entry: Entry) -> str | None:
+        """The name of what this becomes, if it is only there to become that."""
+        while True:
+            readers = self._readers.get(entry, [])
+            if len(readers) != 1 or np.shape(readers[0].y) != np.shape(entry.y):
+                if entry.primitive is PRIMITIVES[np.subtract]:
+                    less = entry.inputs[1]
+                    return "shifted" if less and less.primitive is PRIMITIVES[np.max] else None
+                return _USUAL_RESULTS.get(entry.primitive)
+            entry = readers[0]
+            if (entry.name or "").isidentifier():
+                return entry.name if entry.primitive in _CHANGES else None
+
+    def _unique(self, wanted: str) -> str:
+        name = re.sub(r"\W+", "_", wanted).strip("_") or "t"
+        name = f"{name}_" if keyword.iskeyword(name) or name[0].isdigit() else name
+        base, count = name, 1
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}" if base[-1].isdigit() else f"{base}{count}"
+        self._taken.add(name)
+        return name
+
+    # Statements.
+
+    def _state(self, entry: Entry) -> None:
+        y = entry.y
+        comment = f"# {y.shape}" if isinstance(y, np.ndarray) and y.ndim else ""
+        changed = self._changed_in_place(entry)
+        if entry.primitive is subtract_at:
+            source, index = entry.inputs[0], entry.inputs[1]
+            if changed is None:
+                text = self._read(source, 0)
+                text = f"{text}.copy()" if not self._is_inlined(source) else text
+                self._lines.append((f"{self._name_of(entry)} = {text}", comment))
+            name = self._names[entry] = changed or self._name_of(entry)
+            self._lines.append((f"{name}[{self._index(index)}] -= {entry.values[2]:g}", ""))
+        elif changed is not None:
+            operator, number = changed_by(entry)
+            self._names[entry] = changed
+            self._lines.append((f"{changed} {operator}= {number}", comment))
+        else:
+            text = self._expression(entry)[0]
+            self._lines.append((f"{self._name_of(entry)} = {text}", comment))
+
+    def _changed_in_place(self, entry: Entry) -> str | None:
+        """The name of the variable that this statement changes, if nothing else reads it."""
+        source = entry.inputs[0] if entry.primitive is subtract_at else None
+        if changed_by(entry) is not None:
+            source = next(s for s in entry.inputs if s is not None)
+            if source.primitive is not subtract_at:
+                return None
+        if source is None or source not in self._names or source.primitive is None:
+            return None
+        alone = len(self._readers[source]) == 1 and source not in self._outputs
+        return self._names[source] if alone else None
+
+    # Expressions: the text, and how strongly it binds.
+
+    def _read(self, source: Entry, strength: float, deep: bool = False) -> str:
+        while source.primitive is variable:
+            source = source.inputs[0]
+        if source in self._names:
+            return self._names[source]
+        if source.primitive is None or (deep and (source.name or "").isidentifier()):
+            return source.name or "x" if deep else self._name_of(source)
+        if not deep and not self._is_inlined(source):
+            return self._name_of(source)
+        text, own = self._expression(source, deep)
+        return f"({text})" if own < strength else text
+
+    def _expression(self, entry: Entry, deep: bool = False) -> tuple[str, float]:
+        primitive = entry.primitive
+
+        def argument(p: int, strength: float) -> str:
+            source = entry.inputs[p]
+            if source is not None:
+                return self._read(source, strength, deep)
+            text = self._constant(entry.values[p])
+            return f"({text})" if text.startswith("-") and strength > 4 else text
+
+        name = primitive.name
+        if primitive in _BINARY:
+            operator, strength = _BINARY[primitive]
+            scaled = _divided(entry)
+            if scaled is not None:
+                return f"{argument(scaled[0], 5)} / {scaled[1]}", 5
+            return (
+                f"{argument(0, strength)} {operator} {argument(1, strength + 0.1)}",
+                strength,
+            )
+        if name in _COMPARISONS:
+            return f"{argument(0, 1.5)} {_COMPARISONS[name]} {argument(1, 1.5)}", 1
+        if name in _LOGICAL:
+            operator, strength = _LOGICAL[name]
+            return f"{argument(0, strength)} {operator} {argument(1, strength + 0.1)}", strength
+        if primitive is PRIMITIVES[np.negative]:
+            return f"-{argument(0, 6)}", 6
+        if name == "np.invert":
+            return f"~{argument(0, 6)}", 6
+        if primitive is PRIMITIVES[np.reciprocal]:
+            return f"1 / {argument(0, 5.1)}", 5
+        if primitive is PRIMITIVES[np.square]:
+            return f"{argument(0, 7.1)} ** 2", 7
+        if primitive is square_sum:
+            x = argument(0, 5.1)
+            simple = x.isidentifier()
+            return (f"np.sum({x} * {x})" if simple else f"np.sum(np.square({argument(0, 0)}))"), 10
+        if primitive is pick:
+            return f"{argument(0, _ATOM)}[{self._index(entry.inputs[1])}]", _ATOM
+        if primitive is getitem:
+            return f"{argument(0, _ATOM)}[{self._index_text(entry, deep)}]", _ATOM
+        if primitive in (pack, label_index):
+            return f"({', '.join(argument(p, 0) for p in range(len(entry.values)))},)", _ATOM
+        if primitive is PRIMITIVES[np.transpose] and not entry.keywords and len(entry.values) == 1:
+            return f"{argument(0, _ATOM)}.T", _ATOM
+        keywords = [f"{key}={self._constant(value)}" for key, value in entry.keywords.items()]
+        if primitive in _METHODS and entry.inputs[0] is not None:
+            rest = [argument(p, 0) for p in range(1, len(entry.values))]
+            arguments = ", ".join([*rest, *keywords])
+            return f"{argument(0, _ATOM)}.{_METHODS[primitive]}({arguments})", _ATOM
+        arguments = ", ".join([*(argument(p, 0) for p in range(len(entry.values))), *keywords])
+        return f"{self._function(primitive)}({arguments})", _ATOM
+
+    def _function(self, primitive: Primitive) -> str:
+        if primitive.name == "astype":
+            return "np.astype"
+        known = primitive.name.startswith("np.")
+        if not known and primitive.name.startswith("tg."):
+            import tinygrad_edu
+
+            known = hasattr(tinygrad_edu, primitive.name[3:])
+        if known:
+            return primitive.name
+        name = re.sub(r"\W+", "_", primitive.name)
+        self.given[name] = primitive.forward
+        self._taken.add(name)
+        return name
+
+    def _index_text(self, entry: Entry, deep: bool) -> str:
+        source, value = entry.inputs[1], entry.values[1]
+        if source is None:
+            parts = value if isinstance(value, tuple) else (value,)
+            return ", ".join(map(self._part, parts))
+        if source.primitive is pack:
+            return ", ".join(
+                self._part(v) if s is None else self._read(s, 0, deep)
+                for s, v in zip(source.inputs, source.values, strict=True)
+            )
+        return self._read(source, 0, deep)
+
+    def _index(self, index: Entry | None) -> str:
+        """The pairs of row and label that a `label_index` stands for."""
+        assert index is not None
+        labels, n, _ = index.values
+        name = self._constant(labels) if index.inputs[0] is None else self._read(index.inputs[0], 0)
+        return f"np.arange({n}), {name}"
+
+    def _part(self, part: Any) -> str:
+        if isinstance(part, slice):
+            ends = ("" if end is None else str(end) for end in (part.start, part.stop))
+            return ":".join(ends) + ("" if part.step is None else f":{part.step}")
+        return "..." if part is Ellipsis else self._constant(part)
+
+    def _constant(self, value: Any) -> str:
+        if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
+            value = value.item()
+        if isinstance(value, float):
+            return f"{value:.17g}" if repr(value) in ("nan", "inf", "-inf") else repr(value)
+        if isinstance(value, np.ndarray):
+            n = value.size
+            if value.ndim == 1 and n > 1 and np.array_equal(value, np.arange(n)):
+                return f"np.arange({n})"
+            return self._given(value)
+        if isinstance(value, (type, np.dtype)):
+            return f"np.{np.dtype(value).name}"
+        if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
+            return f"({', '.join(map(self._constant, value))},)"
+        try:
+            ast.literal_eval(repr(value))
+        except (ValueError, SyntaxError):
+            return self._given(value)
+        return repr(value)
+
+    def _given(self, value: Any) -> str:
+        if id(value) not in self._constants:
+            self._constants[id(value)] = self._unique("c")
+            self.given[self._constants[id(value)]] = value
+        return self._constants[id(value)]
+
+
+_CHANGES = {subtract_at, PRIMITIVES[np.multiply], PRIMITIVES[np.divide]}
+_USUAL_RESULTS = {PRIMITIVES[np.exp]: "e", PRIMITIVES[np.sum]: "total"}
+
+
+def _divided(entry: Entry) -> tuple[int, int] | None:
+    """Of c * x the position of x and the whole number 1 / c, if it is one."""
+    if entry.primitive is not PRIMITIVES[np.multiply]:
+        return None
+    for p in (0, 1):
+        value = entry.values[p]
+        if entry.inputs[p] is None and isinstance(value, (float, np.floating)) and 0 < value < 1:
+            n = round(1 / value)
+            if n < 1e6 and 1 / n == value and entry.inputs[1 - p] is not None:
+                # 0.5 and 0.001 are written as people write them.
+                return (1 - p, n) if len(repr(float(value))) > 8 else None
+    return None
+
+
+def changed_by(entry: Entry) -> tuple[str, str] | None:
+    """The operator and the number of x *= c or x /= n."""
+    scaled = _divided(entry)
+    return None if scaled is None else ("/", str(scaled[1]))
