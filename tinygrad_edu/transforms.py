@@ -281,7 +281,9 @@ class _Run:
     def is_inner(self, tape: list[Entry]) -> bool:
         """Whether the results belong to the tape of another gradient, or of a whole program."""
         start = self._start
-        return mode.trace is not None or any(e.requires_grad and e.primitive is None and e.order < start for e in tape)
+        return mode.trace is not None or any(
+            e.requires_grad and e.primitive is None and e.order < start for e in tape
+        )
 
     def value(self) -> Any:
         """What `f` returned, as plain arrays where no outer tape goes on from there."""
