@@ -74,7 +74,7 @@ def walk_back(
                     _walk(entries, g, targets, lift, _with_check(pull, np.isnan))
                     raise FloatingPointError("backward: a gradient is inf - inf")
     else:
-        gradients = _walk(entries, g, targets, lift, pull)
+        gradients = _walk(entries, g, targets, lift, pull, free=not retain and not watch)
     if watch and not all(np.isfinite(gx).all() for gx in gradients.values()):
         with np.errstate(all="ignore"):
             _walk(entries, g, targets, lift, _with_check(pull, _is_not_finite))
@@ -100,8 +100,13 @@ def _walk(
     targets: Collection[Entry] | None,
     lift: Callable[[Entry, Any], Any] | None,
     pull: Pull,
+    free: bool = False,
 ) -> dict[Entry, Any]:
-    """One way back; `pull` runs the rule of one input."""
+    """One way back; `pull` runs the rule of one input.
+
+    With `free` each entry is freed as soon as it is done with, so that its memory, which is still
+    in the processor's cache, is there for the gradients that are yet to come.
+    """
     needed, ends = _way_to(entries, targets)
     gradients = {entries[-1]: g} if entries[-1] in needed else {}
     for entry in reversed(entries):
@@ -126,10 +131,12 @@ def _walk(
             gx = pull(rule, entry, position, g, y, values)
             if source in gradients:
                 gradients[source] = gradients[source] + gx
-            elif source in ends and lift is None:
+            elif lift is None and source in ends:
                 gradients[source] = _owned(gx, g, y, values)
             else:
                 gradients[source] = gx
+        if free:
+            entry.free()
     return gradients
 
 
@@ -337,5 +344,6 @@ def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any
 
 def _owned(gx: Any, g: Any, y: Any, values: Any) -> np.ndarray:
     """`gx`, or a copy of it if it may share its memory with anything that the rule was given."""
-    fresh = type(gx) is np.ndarray and gx.base is None and gx is not g and gx is not y
-    return gx if fresh and not any(gx is value for value in values) else np.array(gx)
+    if type(gx) is np.ndarray and gx.base is None and id(gx) not in map(id, (g, y, *values)):
+        return gx
+    return np.array(gx)
