@@ -6,6 +6,7 @@ input: where an exponential underflows to 0, 0 is the right answer.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,16 @@ def linear(x: Any, W: Any, b: Any) -> Any:
 linear.derivative(
     lambda g, y, x, W, b: g @ W.T.copy(),
     lambda g, y, x, W, b: _rows(x).T @ _rows(g),
-    lambda g, y, x, W, b: np.ones(g.size // b.size, g.dtype) @ _rows(g),
+    lambda g, y, x, W, b: _ones(g.size // b.size, g.dtype) @ _rows(g),
 )
+
+
+@functools.lru_cache(maxsize=4)
+def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """A vector of ones that all share."""
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
 
 
 @primitive
@@ -191,7 +200,7 @@ def logsumexp(x: Any, axis: Any = -1, keepdims: bool = False) -> Any:
     """
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         shifted, top = _shifted(x, axis)
-        y = np.log(np.exp(shifted).sum(axis=axis, keepdims=True)) + top
+        y = np.log(np.add.reduce(np.exp(shifted), axis=axis, keepdims=True)) + top
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
@@ -217,7 +226,7 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     """
     with np.errstate(over="ignore", under="ignore"):
         y = np.exp(_shifted(x, axis)[0])
-        y /= np.maximum(y.sum(axis=axis, keepdims=True), 1)  # 0 if all are -inf
+        y /= np.maximum(np.add.reduce(y, axis=axis, keepdims=True), 1)  # 0 if all are -inf
         return y
 
 
@@ -250,12 +259,12 @@ log_softmax.derivative(
 def _checked_labels(logits: Any, labels: Any) -> np.ndarray:
     """The labels as an array of integers from 0 to the number of classes less one."""
     labels = np.asarray(labels)
-    if np.ndim(logits) != 2 or np.size(logits) == 0:
+    if logits.ndim != 2 or logits.size == 0:
         raise ValueError(
             f"logits must have one row for each sample and one column for each class, "
-            f"and at least one of each; got shape {np.shape(logits)}"
+            f"and at least one of each; got shape {logits.shape}"
         )
-    n, classes = np.shape(logits)
+    n, classes = logits.shape
     if labels.shape != (n,):
         hint = {
             (n, 1): "; pass labels.ravel()",
@@ -290,16 +299,18 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
         >>> cross_entropy(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1]))
         np.float64(0.4100...)
     """
+    logits = _floating(logits)
     labels = _checked_labels(logits, labels)
     with np.errstate(over="ignore", under="ignore"):
         shifted, _ = _shifted(_classes_apart(logits), -1)
-        total = np.log(np.exp(shifted).sum(axis=-1))
-    return (total - shifted[np.arange(labels.size), labels]).sum() / labels.size
+        total = np.log(np.add.reduce(np.exp(shifted), axis=-1))
+        losses = total - shifted[np.arange(labels.size), labels]
+    return np.add.reduce(losses) / labels.size
 
 
 def _classes_apart(logits: Any) -> Any:
     """The same values, laid out so that NumPy's loop over a few classes is the outer one."""
-    n, classes = np.shape(logits)
+    n, classes = logits.shape
     return np.asfortranarray(logits) if type(logits) is np.ndarray and classes < n else logits
 
 
