@@ -979,7 +979,9 @@ def _index(part: Any) -> Any:
         if mode.trace is not None:
             return part
         part = part._array
-    array = np.array(part)
+    # From a range np.array makes one number after the other.
+    is_range = isinstance(part, range)
+    array = np.arange(part.start, part.stop, part.step) if is_range else np.array(part)
     return array.astype(np.intp) if array.size == 0 and array.dtype != bool else array
 
 
