@@ -22,6 +22,9 @@ def _kept(g: Any, x: Any, axis: Any, keepdims: Any) -> Any:
 
 def spread(g: Any, x: Any, axis: Any, keepdims: Any) -> Any:
     """`g`, which has the reduced shape, read back over the shape of `x`."""
+    if axis is None and isinstance(g, (np.ndarray, np.generic)):
+        # One value everywhere, for which broadcast_to takes ten times as long.
+        return np.ndarray(x.shape, g.dtype, g, strides=(0,) * x.ndim)
     return np.broadcast_to(_kept(g, x, axis, keepdims), x.shape)
 
 
