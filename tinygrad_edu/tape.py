@@ -135,6 +135,7 @@ def reachable(*outputs: Entry) -> list[Entry]:
     pending = list(seen)
     while pending:
         entry = pending.pop()
+        order = entry.order
         if entry.inputs is None:
             raise RuntimeError(
                 "this part of the tape has been freed by an earlier backward(): call that one "
@@ -145,7 +146,7 @@ def reachable(*outputs: Entry) -> list[Entry]:
                 continue
             if source.shown is not None:
                 source.notice()
-            if source.order > entry.order:
+            if source.order > order:
                 raise RuntimeError(
                     f"the data of {_describe(source)} was changed after {entry.primitive.name} "
                     f"had read it, so the recorded values no longer hold: change data before the "

@@ -531,7 +531,7 @@ class Tensor:
         if function not in PRIMITIVES:
             raise _no_rule(numpy_name(function))
         primitive = PRIMITIVES[function]
-        if any(isinstance(value, Tensor) for value in keywords.values()):
+        if keywords and any(isinstance(value, Tensor) for value in keywords.values()):
             args, keywords = _by_position(primitive, args, dict(keywords))
         return record(primitive, args, primitive.understood(args, keywords))
 
