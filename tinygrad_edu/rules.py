@@ -60,6 +60,9 @@ class Primitive:
             large for a number, as that of sqrt at 0 and that of exp at 1000. If a gradient comes
             out as NaN, the walk then looks whether it is 0 * inf where 0 is right.
         view: whether the result may share the memory of the first input, as that of reshape.
+        keep: for a rule that can use what the forward pass has computed on the way: as `forward`,
+            but returns that, too, and the rules find it behind the inputs. They must do without it
+            where they are recorded.
     """
 
     def __init__(self, forward: Function, name: str):
@@ -71,6 +74,7 @@ class Primitive:
         self.core_axes: int | None = None
         self.singular = False
         self.view = False
+        self.keep: Function | None = None
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         for argument in keywords.values():
@@ -98,6 +102,7 @@ class Primitive:
         core_axes: int | None = None,
         singular: bool = False,
         view: bool = False,
+        keep: Function | None = None,
     ) -> Primitive:
         """Sets the derivative rules and returns the primitive; see `derivative`."""
         for rule in (*rules, every):
@@ -107,7 +112,7 @@ class Primitive:
                     f"(g, y, *inputs) -> gradient of one input, got {rule!r}"
                 )
         self.rules, self.every, self.core_axes = rules, every, core_axes
-        self.singular, self.view = singular, view
+        self.singular, self.view, self.keep = singular, view, keep
         self.__dict__.pop("parameters", None)
         return self
 

@@ -39,6 +39,7 @@ class Entry:
             The whole list is `None` once a backward pass has freed the entry.
         keywords: the keyword arguments.
         y: the output array.
+        kept: what else the forward pass has computed for the rules; see `Primitive.keep`.
         requires_grad: whether gradients flow through this entry.
         name: the user's name for the output.
         grad: for an input, the gradient accumulated so far.
@@ -50,6 +51,7 @@ class Entry:
     __slots__ = (
         "grad",
         "inputs",
+        "kept",
         "keywords",
         "name",
         "order",
@@ -76,6 +78,7 @@ class Entry:
         self.inputs = inputs
         self.keywords = keywords
         self.y = y
+        self.kept: Any = None
         self.requires_grad = requires_grad
         self.name: str | None = None
         self.grad: Any = None
@@ -108,7 +111,7 @@ class Entry:
 
     def free(self) -> None:
         """Lets go of everything that the operation read."""
-        self.values = self.inputs = self.y = None
+        self.values = self.inputs = self.y = self.kept = None
 
     def __repr__(self) -> str:
         operation = "input" if self.primitive is None else self.primitive.name

@@ -58,8 +58,12 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
             inputs.append(None)
     if keywords and usual:
         keywords = {name: _own_if_small(value) for name, value in keywords.items()}
+    kept = None
     try:
-        y = primitive.forward(*values, **keywords)
+        if primitive.keep is None or not (needed and usual):
+            y = primitive.forward(*values, **keywords)
+        else:
+            y, kept = primitive.keep(*values, **keywords)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, primitive, values) from error
     if type(y) is not np.ndarray:
@@ -74,7 +78,8 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
             inputs = [a._own_entry() if isinstance(a, Tensor) else None for a in args]
         make = Entry if usual else new_entry
         result._array = y
-        result._entry = make(primitive, values, inputs, keywords, y)
+        entry = result._entry = make(primitive, values, inputs, keywords, y)
+        entry.kept = kept
     else:
         if not usual:
             new_entry(primitive, values, inputs, keywords, y)  # which checks it in debug mode

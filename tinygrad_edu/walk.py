@@ -122,6 +122,8 @@ def _walk(
                 value if source is None else lift(source, value)
                 for source, value in zip(entry.inputs, values, strict=True)
             ]
+        elif entry.kept is not None:
+            values = (*values, entry.kept)
         for position, source in enumerate(entry.inputs):
             if source not in needed:
                 continue

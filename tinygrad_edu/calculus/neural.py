@@ -299,13 +299,20 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
         >>> cross_entropy(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1]))
         np.float64(0.4100...)
     """
+    return _cross_entropy_and_softmax(logits, labels)[0]
+
+
+def _cross_entropy_and_softmax(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """The cross-entropy, and softmax(logits), of which its derivative is made."""
     logits = _floating(logits)
     labels = _checked_labels(logits, labels)
     with np.errstate(over="ignore", under="ignore"):
         shifted, _ = _shifted(_classes_apart(logits), -1)
-        total = np.log(np.add.reduce(np.exp(shifted), axis=-1))
-        losses = total - shifted[np.arange(labels.size), labels]
-    return np.add.reduce(losses) / labels.size
+        y = np.exp(shifted)
+        total = np.add.reduce(y, axis=-1)
+        losses = np.log(total) - shifted[np.arange(labels.size), labels]
+        y /= np.maximum(total, 1)[:, None]
+    return np.add.reduce(losses) / labels.size, y
 
 
 def _classes_apart(logits: Any) -> Any:
@@ -314,14 +321,15 @@ def _classes_apart(logits: Any) -> Any:
     return np.asfortranarray(logits) if type(logits) is np.ndarray and classes < n else logits
 
 
-def _cross_entropy_dlogits(g: Any, y: Any, logits: Any, labels: Any) -> Any:
+def _cross_entropy_dlogits(g: Any, y: Any, logits: Any, labels: Any, kept: Any = None) -> Any:
     """(softmax(logits) - one_hot(labels)) / n."""
+    probs = softmax(_classes_apart(logits)) if kept is None else kept
     n, classes = logits.shape
     one_hot = (np.arange(classes)[:, None] == labels).T
-    return (softmax(_classes_apart(logits)) - one_hot) * (g / n)
+    return (probs - one_hot) * (g / n)
 
 
-cross_entropy.derivative(_cross_entropy_dlogits, None)
+cross_entropy.derivative(_cross_entropy_dlogits, None, keep=_cross_entropy_and_softmax)
 
 
 def _check_pair(prediction: Any, target: Any, prediction_name: str, target_name: str) -> None:
