@@ -18,6 +18,8 @@ from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.recording import no_grad
 from tinygrad_edu.tensor import Tensor, plain
+from tinygrad_edu.tracing import CompileError
+from tinygrad_edu.transforms import gradients
 
 __all__ = ["Callback", "History", "Trainer", "TrainingDiverged"]
 
@@ -97,6 +99,8 @@ class Trainer:
             of two axes and more; biases are left out.
         callbacks: `Callback` objects, or functions of the trainer, called after each epoch.
         rng: a seed or generator for the shuffling; see `tg.data`.
+        compiled: whether the steps run as a compiled program, where the model and the loss can be
+            compiled (see `tg.compile`); where not, one line in the log says why.
 
     Raises:
         ValueError: an l2 below 0, or an optimiser of other parameters than the model's.
@@ -119,6 +123,7 @@ class Trainer:
         l2: float = 0.0,
         callbacks: Iterable[Callback | Callable[[Trainer], Any]] = (),
         rng: Rng = None,
+        compiled: bool = True,
     ):
         if not 0 <= l2 < math.inf:
             raise ValueError(f"l2 must be a number of at least 0, got {l2!r}")
@@ -145,6 +150,7 @@ class Trainer:
         self.rng = random_generator(rng)
         self.history = History()
         self._stopping = False
+        self._gradients: Any = self._program() if compiled else self._by_backward
 
     def stop(self) -> None:
         """Ends the training after the step that is under way."""
@@ -197,7 +203,7 @@ class Trainer:
         epochs = _at_least_1("epochs", epochs)
         size = len(X) if batch_size is None else min(_at_least_1("batch_size", batch_size), len(X))
         batches = math.ceil(len(X) / size)
-        before = [np.array(p.data) for p in self.optimizer.params], dict(self.optimizer.state)
+        before = [np.array(p.data) for p in self.optimizer.params], self.optimizer.state_dict()
         self._stopping = self.history.interrupted = False
         state = None
         bar = tqdm(total=epochs * batches, disable=not progress, unit="step")
@@ -225,7 +231,7 @@ class Trainer:
         except FloatingPointError:
             for p, data in zip(self.optimizer.params, before[0], strict=True):
                 p.data = data
-            self.optimizer.state = before[1]
+            self.optimizer.load_state_dict(before[1])
             raise
         finally:
             bar.close()
@@ -245,6 +251,17 @@ class Trainer:
 
     def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """One step of training; returns the outputs from before it."""
+        value, outputs = self._gradients(X, y)
+        self.history.loss.append(value)
+        for callback in self.callbacks:
+            callback.on_gradients(self)
+        self.optimizer.step()
+        for callback in self.callbacks:
+            callback.on_step_end(self)
+        return outputs
+
+    def _by_backward(self, X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss and the outputs, with the gradients in `.grad`, by a tape and its walk back."""
         outputs = self.model(X)
         loss = self._penalised(self.loss(outputs, y))
         value = _one_number(loss)
@@ -257,13 +274,45 @@ class Trainer:
             raise TrainingDiverged(self._advice(str(value)))
         self.optimizer.zero_grad()
         loss.backward()
-        self.history.loss.append(value)
-        for callback in self.callbacks:
-            callback.on_gradients(self)
-        self.optimizer.step()
-        for callback in self.callbacks:
-            callback.on_step_end(self)
-        return outputs.data
+        return value, plain(outputs)
+
+    def _program(self) -> Any:
+        """The same by a compiled program, which writes where the optimiser reads the gradients."""
+        model, loss, params = self.model, self.loss, self.optimizer.params
+
+        def step(X: Any, y: Any) -> Any:
+            outputs = model(X)
+            value = loss(outputs, y)
+            found = gradients(value, params)
+            if any(g is None for g in found):
+                raise CompileError("a parameter has no influence on the loss")
+            return value, outputs, *found
+
+        program: Any = None
+
+        def by_program(X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal program
+            try:
+                if program is None:
+                    from tinygrad_edu.compiler.compile import Compiled
+
+                    into = [None, None, *self.optimizer.gradients]
+                    program = Compiled(step, reuse_outputs=True, into=into)
+                value, outputs, *_ = program(X, y)
+            except CompileError as error:
+                self._gradients = self._by_backward
+                _logger().warning("training without a compiled program: %s", error)
+                return self._by_backward(X, y)
+            if self.l2:
+                for w, g in self.optimizer.weights():
+                    value += 0.5 * self.l2 * np.vdot(w, w)
+                    g += self.l2 * w
+            if not math.isfinite(value):
+                raise TrainingDiverged(self._advice(str(value)))
+            self.optimizer.use_gradients()
+            return float(value), outputs
+
+        return by_program
 
     def _penalised(self, loss: Any) -> Any:
         if self.l2 == 0:
@@ -406,6 +455,12 @@ def _ctrl_c_after_the_step(trainer: Trainer) -> Iterator[None]:
     finally:
         # None stands for a handler that was not set from Python and cannot be named here.
         signal.signal(signal.SIGINT, signal.SIG_DFL if outer is None else outer)
+
+
+def _logger() -> Any:
+    import logging
+
+    return logging.getLogger(__package__)
 
 
 def _silent() -> dict[str, Any]:

@@ -92,6 +92,18 @@ def value_and_grad(f: Function, argnums: Positions = 0) -> Function:
     return value_and_gradient
 
 
+def gradients(y: Tensor, tensors: Sequence[Tensor]) -> list[Any]:
+    """The gradients of a single number by Tensors that it was computed from; None for no way there.
+
+    They are arrays; in a traced program they are Tensors.
+    """
+    if mode.trace is not None:
+        y = mode.trace.simplified(y)
+    tape = _tape(_one_number(y))
+    targets = [tensor._own_entry() for tensor in tensors]
+    return _walk(tape, np.ones_like(plain(y)), targets, mode.trace is not None)
+
+
 def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:
     """The value of `f(*xs)` and its pullback: the product of any vector with the Jacobian.
 

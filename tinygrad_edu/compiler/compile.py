@@ -597,7 +597,9 @@ def _lasting(first: list[np.ndarray], second: list[np.ndarray]) -> dict[int, np.
                 f"attribute, a variable of an enclosing function or a global one; anything else "
                 f"that changes, pass as an argument"
             )
-    return {id(a): a for a, b in zip(first, second, strict=True) if a is b}
+    # What cannot be written into needs not be read again.
+    both = zip(first, second, strict=True)
+    return {id(a): a for a, b in both if a is b and (a.flags.writeable or a.base is not None)}
 
 
 @contextlib.contextmanager

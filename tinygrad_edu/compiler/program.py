@@ -183,7 +183,12 @@ class Body:
                 self._arrays[entry] = self._arrays[source]
                 self.names[entry] = self.names[source]
                 return self.names[source]
-        fitting = [(memory, slot) for memory, slot in self._free if memory.nbytes >= y.nbytes]
+        # A large buffer is kept for what needs one.
+        fitting = [
+            (memory, slot)
+            for memory, slot in self._free
+            if y.nbytes <= memory.nbytes <= 4 * y.nbytes
+        ]
         if fitting:
             memory, old = min(fitting, key=lambda pair: pair[0].nbytes)
             self._free = [pair for pair in self._free if pair[0] is not memory]
@@ -393,7 +398,9 @@ class Body:
             ]
             function = self._function(ufunc, ufunc.__name__)
             out = self._buffer(i, entry, over=_sources(entry))
-            self._line(entry, f"{function}({', '.join(arguments)}, {out})")
+            # NumPy wants the output of these two by name, and is faster if that of others is not.
+            last = f"out={out}" if ufunc in (np.maximum, np.minimum) else out
+            self._line(entry, f"{function}({', '.join(arguments)}, {last})")
         else:
             self._call(i, entry)
 
@@ -467,7 +474,8 @@ class Body:
         ndims = [np.ndim(v) for v in entry.values]
         if ndims == [2, 2] and a is not None and b is not None and b.primitive is _TRANSPOSE:
             right = self._straightened(i, entry, b, right)
-        if self._by_columns(entry.y) and entry not in self._outputs:
+        is_result = entry in self._outputs or entry in self._destined
+        if self._by_columns(entry.y) and not is_result:
             left, right = f"{right}.T", f"{left}.T"
             left, right = self._transposed(b, left), self._transposed(a, right)
             out = self._buffer(i, entry)
