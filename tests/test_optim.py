@@ -39,11 +39,16 @@ def trained(make, f, steps):
     optimizer = make(params)
     path = []
     for _ in range(steps):
-        optimizer.zero_grad()
-        f(*params).backward()
-        optimizer.step()
+        take_steps(optimizer, f, 1)
         path.append([p.data.copy() for p in params])
     return path
+
+
+def take_steps(optimizer, f, n):
+    for _ in range(n):
+        optimizer.zero_grad()
+        f(*optimizer.params).backward()
+        optimizer.step()
 
 
 def assert_same_path(path, expected):
@@ -146,28 +151,28 @@ def test_gradients_accumulate_until_zero_grad(make):
 
 
 @each_optimiser
-def test_a_shallow_copy_of_the_state_is_a_snapshot(make):
+def test_a_state_dict_is_a_snapshot(make):
     f = Quadratic(1)
     params = [tg.Tensor(x, requires_grad=True) for x in f.start]
     optimizer = make(params)
-
-    def step():
-        optimizer.zero_grad()
-        f(*params).backward()
-        optimizer.step()
-
-    step()
-    data, state = [p.data.copy() for p in params], dict(optimizer.state)
+    take_steps(optimizer, f, 1)
+    data, state = [p.data.copy() for p in params], optimizer.state_dict()
     results = []
     for _ in range(2):
         for p, kept in zip(params, data, strict=True):
-            p.data = kept.copy()
-        optimizer.state = dict(state)
-        for _ in range(3):
-            step()
+            p.data = kept
+        optimizer.load_state_dict(state)
+        take_steps(optimizer, f, 3)
         results.append([p.data.copy() for p in params])
     for first, second in zip(*results, strict=True):
         np.testing.assert_array_equal(first, second)
+    # Another optimiser of the same kind goes on with it as well.
+    others = [tg.Tensor(x, requires_grad=True) for x in data]
+    other = make(others)
+    other.load_state_dict(state)
+    take_steps(other, f, 3)
+    for p, expected in zip(others, results[0], strict=True):
+        np.testing.assert_array_equal(p.data, expected)
 
 
 @each_optimiser

@@ -580,7 +580,14 @@ class Tensor:
     __lt__, __le__ = _constant_operator(np.less), _constant_operator(np.less_equal)
     __gt__, __ge__ = _constant_operator(np.greater), _constant_operator(np.greater_equal)
     __eq__, __ne__ = _constant_operator(np.equal), _constant_operator(np.not_equal)
+    # For the masks of a program that is traced as a whole.
+    __and__, __rand__ = _constant_operator(np.bitwise_and), _constant_operator(np.bitwise_and, True)
+    __or__, __ror__ = _constant_operator(np.bitwise_or), _constant_operator(np.bitwise_or, True)
+    __xor__, __rxor__ = _constant_operator(np.bitwise_xor), _constant_operator(np.bitwise_xor, True)
     __hash__ = object.__hash__
+
+    def __invert__(self) -> Any:
+        return _constant_of(np.invert, (self,), {})
 
     def __bool__(self) -> bool:
         _leaves_trace("a branch (if, while, and, or, assert) on it")

@@ -119,11 +119,11 @@ class Trace:
         name = function.__name__ if not hasattr(function, "__module__") else numpy_name(function)
         if name.startswith("tinygrad_edu"):
             name = "astype"
-        primitive = _CONSTANT.setdefault(function, Primitive(function, name))
-        result = self.record(primitive, args, keywords)
-        if result._array.dtype.kind not in "biuf":
-            self.refuse(f"{name}, which gives {type(result._array.item()).__name__}")
-        return result
+        value = function(*_plain(args), **_plain(keywords))
+        if not isinstance(value, (np.ndarray, np.generic, bool)):
+            self.refuse(f"{name}, which gives a {type(value).__name__}")
+            return value
+        return self.record(_CONSTANT.setdefault(function, Primitive(function, name)), args, keywords)
 
     def variable(self, x: Tensor, path: str) -> Tensor:
         """`x` as a new variable, by which a gradient is taken."""

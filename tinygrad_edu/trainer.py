@@ -150,6 +150,7 @@ class Trainer:
         self.rng = random_generator(rng)
         self.history = History()
         self._stopping = False
+        self._watched = True
         self._gradients: Any = self._program() if compiled else self._by_backward
 
     def stop(self) -> None:
@@ -205,6 +206,7 @@ class Trainer:
         batches = math.ceil(len(X) / size)
         before = [np.array(p.data) for p in self.optimizer.params], self.optimizer.state_dict()
         self._stopping = self.history.interrupted = False
+        self._watched = True
         state = None
         bar = tqdm(total=epochs * batches, disable=not progress, unit="step")
         try:
@@ -297,11 +299,17 @@ class Trainer:
                     from tinygrad_edu.compiler.compile import Compiled
 
                     into = [None, None, *self.optimizer.gradients]
-                    program = Compiled(step, reuse_outputs=True, into=into)
+                    program = Compiled(step, True, into, watched=False)
+                elif self._watched:
+                    program.check()
+                # Within a fit only callbacks can put something else in the place of a parameter.
+                self._watched = bool(self.callbacks)
                 value, outputs, *_ = program(X, y)
             except CompileError as error:
                 self._gradients = self._by_backward
                 _logger().warning("training without a compiled program: %s", error)
+                return self._by_backward(X, y)
+            except FloatingPointError:  # of a gradient; whether the loss is to blame is seen there
                 return self._by_backward(X, y)
             if self.l2:
                 for w, g in self.optimizer.weights():

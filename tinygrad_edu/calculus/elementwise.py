@@ -197,7 +197,7 @@ def clip(
 @composition(np.heaviside)
 def heaviside(x1: Any, x2: Any) -> Any:
     """0 or 1, whose derivative is 0, and x2 where x1 = 0."""
-    return np.where(x1 == 0, x2, np.heaviside(np.sign(x1), 0))
+    return np.where(x1 == 0, x2, (np.sign(x1) + 1) / 2)
 
 
 # a = b * quotient + y, and the quotient is a whole number, which is piecewise constant.
@@ -289,6 +289,7 @@ constant(np.imag, np.angle, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexo
 
 constant(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
 constant(np.logical_and, np.logical_or, np.logical_not, np.logical_xor)
+constant(np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert)
 constant(np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.isclose)
 constant(np.sign, np.signbit, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.around)
 constant(np.floor_divide, np.spacing)

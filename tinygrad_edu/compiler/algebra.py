@@ -110,6 +110,7 @@ LOWERING = """
     sum(square(x))                       -> square_sum(x)
     sum(x * x)                           -> square_sum(x)
     x - transpose(equal(n, y))           -> minus_one_hot(x, n, y)
+    -(x + y)                             -> (-y) - x                    if smaller(y, x)
 """
 
 _ANY, _NUMBER, _ONES, _STATIC, _KEYWORDS = range(5)

@@ -6,8 +6,11 @@ objects there, and in lists, tuples and dicts of all of these.
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import copy
 import functools
+import gc
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -17,11 +20,15 @@ import numpy as np
 
 from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tracing import CompileError
 
 __all__ = ["Place", "State"]
 
+_DEEPEST = 4  # modules in modules: they may be in each other
 _WITHOUT_STATE = (type(None), str, bytes, int, float, Primitive)
 _OTHERS = ("numpy", "tinygrad_edu", "tqdm", "matplotlib", "scipy", "pandas")
+# Modules of whose objects the attributes are the user's own.
+_HOLDERS = ("tinygrad_edu", "types", "argparse", "collections")
 
 
 class Place:
@@ -68,6 +75,35 @@ class Place:
             (cell, "{}.cell_contents"),
         )
 
+    @classmethod
+    def slot(cls, value: Any, descriptor: Any, name: str) -> Place:
+        """An attribute of an object of a class with `__slots__`."""
+        return cls(
+            functools.partial(descriptor.__get__, value),
+            functools.partial(descriptor.__set__, value),
+            name,
+        )
+
+    @classmethod
+    def of_class(cls, owner: type, attribute: str) -> Place:
+        """An attribute of a class."""
+        return cls(
+            lambda: vars(owner)[attribute],
+            functools.partial(setattr, owner, attribute),
+            f"{owner.__name__}.{attribute}",
+        )
+
+    @classmethod
+    def given(cls, partial: functools.partial[Any]) -> Place:
+        """The arguments that a functools.partial holds."""
+        return cls(
+            lambda: partial.args,
+            lambda args: partial.__setstate__(
+                (partial.func, args, partial.keywords, partial.__dict__)
+            ),
+            "argument",
+        )
+
     def part(self, i: Any, name: str) -> Place:
         """A part of the tuple that stands here."""
 
@@ -95,6 +131,7 @@ class State:
         self.others: list[tuple[Place, Any]] = []
         self._seen: set[int] = set()
         self._held: list[Any] = []
+        self._rebound: list[str] = []
         for i, root in enumerate((f, *more)):
             self._visit(root, Place(lambda root=root: root, _fixed, f"argument {i}"))
 
@@ -116,20 +153,31 @@ class State:
 
     def restore(self) -> list[str]:
         """Puts back what the containers held; says what had been changed."""
-        changed = []
+        changed, self._rebound = self._rebound, []
         for container, copy in self.containers:
             if not _identical(container, copy):
-                changed.append(_short(container, copy))
+                if not _same_in_tuples(container, copy):
+                    changed.append(_short(container, copy))
                 if isinstance(container, list):
                     container[:] = copy
                 else:
                     container.clear()
                     container.update(copy)
         for place, value in self.others:
-            if place.get() is not value:
-                changed.append(place.name)
+            now = place.get()
+            if now is not value:
+                if not _is_or_holds(now, value):
+                    changed.append(place.name)
                 place.put(value)
         return changed
+
+    def run_as_it_is(self, f: Any, args: Any, keywords: Any) -> Any:
+        """What `f` returns, with copies of the generators, so that none has moved on."""
+        values = [place.get() for place in self.leaves]
+        random = (np.random.Generator, np.random.RandomState)
+        copies = [copy.deepcopy(v) if isinstance(v, random) else v for v in values]
+        with self.replaced(copies):
+            return f(*args, **keywords)
 
     @contextlib.contextmanager
     def replaced(self, values: list[Any]) -> Iterator[None]:
@@ -144,11 +192,14 @@ class State:
             yield
         finally:
             for place, old, value in reversed(done):
-                if place.get() is value:
+                with contextlib.suppress(LookupError):  # its container is not what it was
+                    if place.get() is not value and place.get() is not old:
+                        self._rebound.append(place.name)
                     place.put(old)
 
     def _visit(self, value: Any, place: Place) -> None:
-        if isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState)):
+        if _is_leaf(value):
+            _check_readable(value, place.name)
             self.leaves.append(place)
             return
         if id(value) in self._seen or isinstance(value, _WITHOUT_STATE):
@@ -162,7 +213,7 @@ class State:
             self._visit(value.__func__, place)
         elif isinstance(value, functools.partial):
             self._visit(value.func, place)
-            self._visit(value.args, _view_only(value.args, place.name))
+            self._visit(value.args, Place.given(value))
             self._visit(value.keywords, place)
         elif isinstance(value, dict):
             self.containers.append((value, dict(value)))
@@ -175,25 +226,42 @@ class State:
         elif isinstance(value, tuple):
             for i, item in enumerate(value):
                 self._visit(item, place.part(i, f"{place.name}[{i}]"))
-        elif not isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
+        elif isinstance(value, type):
+            self._visit_class(value)
+        elif not isinstance(value, types.ModuleType):
+            self._visit_object(value, place)
+        if isinstance(value, (dict, list, tuple)) and hasattr(value, "__dict__"):
             self._visit_object(value, place)
 
     def _visit_object(self, value: Any, place: Place) -> None:
-        attributes = getattr(value, "__dict__", None)
-        if not isinstance(attributes, dict) or _is_of_others(
-            type(value).__module__, "tinygrad_edu"
+        if _is_of_others(type(value).__module__, *_HOLDERS) or isinstance(
+            value, collections.deque
         ):
+            _check_holds_no_arrays(value, place.name)
             return
-        self.containers.append((attributes, dict(attributes)))
-        prefix = f"{place.name}." if place.name != "self" else "self."
-        for name in list(attributes):
-            self._visit(attributes[name], Place.item(attributes, name, f"{prefix}{name}"))
+        prefix = f"{place.name}."
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict):
+            self.containers.append((attributes, dict(attributes)))
+            for name in list(attributes):
+                self._visit(attributes[name], Place.item(attributes, name, f"{prefix}{name}"))
         for cls in type(value).__mro__:
-            if not _is_of_others(cls.__module__):
-                for function in vars(cls).values():
-                    function = getattr(function, "__func__", getattr(function, "fget", function))
-                    if isinstance(function, types.FunctionType):
-                        self._visit(function, place)
+            for name, descriptor in vars(cls).items():
+                if isinstance(descriptor, types.MemberDescriptorType):
+                    with contextlib.suppress(AttributeError):  # a slot that is still empty
+                        self._read(Place.slot(value, descriptor, f"{prefix}{name}"))
+            self._visit(cls, place)
+
+    def _visit_class(self, cls: type) -> None:
+        for base in cls.__mro__:
+            if _is_of_others(base.__module__):
+                continue
+            for name, item in vars(base).items():
+                function = getattr(item, "__func__", getattr(item, "fget", item))
+                if isinstance(function, types.FunctionType):
+                    self._visit(function, _only_read(function, name))
+                elif not (name.startswith("__") or hasattr(item, "__get__")):
+                    self._read(Place.of_class(base, name))
 
     def _visit_function(self, f: types.FunctionType) -> None:
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
@@ -204,6 +272,8 @@ class State:
             whole = Place(lambda: f.__defaults__, lambda v: setattr(f, "__defaults__", v), "")
             for i, name in enumerate(names):
                 self._read(whole.part(i, name))
+        if f.__dict__:
+            self._visit(f.__dict__, _only_read(f.__dict__, f.__name__))
         if f.__kwdefaults__:
             for name in f.__kwdefaults__:
                 self._read(Place.item(f.__kwdefaults__, name, name))
@@ -218,15 +288,19 @@ class State:
                 self._read(Place.item(f.__globals__, name, name))
 
     def _visit_module(self, module: types.ModuleType, names: set[str], name: str) -> None:
-        if not _is_of_others(module.__name__) and id(module) not in self._seen:
+        if not _is_of_others(module.__name__):
             for attribute in sorted(names & vars(module).keys()):
-                if not isinstance(vars(module)[attribute], types.ModuleType):
-                    self._read(Place.item(vars(module), attribute, f"{name}.{attribute}"))
+                path = f"{name}.{attribute}"
+                part = vars(module)[attribute]
+                if not isinstance(part, types.ModuleType):
+                    self._read(Place.item(vars(module), attribute, path))
+                elif path.count(".") < _DEEPEST:
+                    self._visit_module(part, names, path)
 
     def _read(self, place: Place) -> None:
         """A variable: it may be given another value later."""
         value = place.get()
-        if not isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState)):
+        if not _is_leaf(value):
             self.others.append((place, value))
         self._visit(value, place)
 
@@ -235,8 +309,30 @@ def _fixed(_: Any) -> None:
     raise TypeError("this cannot be replaced")
 
 
-def _view_only(value: Any, name: str) -> Place:
+def _only_read(value: Any, name: str) -> Place:
     return Place(lambda: value, _fixed, name)
+
+
+def _check_readable(value: Any, name: str) -> None:
+    """Raises for an array that cannot be an input of a program."""
+    if not isinstance(value, np.ndarray):
+        return
+    if type(value) is not np.ndarray or value.dtype.kind not in "biuf":
+        raise CompileError(
+            f"{name} is a {type(value).__name__} of dtype {value.dtype}, which a compiled function "
+            f"cannot read anew in each call: use an np.ndarray of real numbers, as "
+            f"np.asarray({name}) is one, or pass what is computed from it"
+        )
+
+
+def _check_holds_no_arrays(value: Any, name: str) -> None:
+    """Raises for an object into which nobody can look, if there are arrays in it."""
+    if any(_is_leaf(part) for part in gc.get_referents(value)):
+        raise CompileError(
+            f"{name} is a {type(value).__name__} that holds arrays, which a compiled function "
+            f"cannot read anew in each call: keep them in a list, a dict or an attribute of an "
+            f"object of your own, or pass them as arguments"
+        )
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -295,6 +391,21 @@ def _identical(container: Any, copy: Any) -> bool:
     if isinstance(container, dict):
         return list(container) == list(copy) and all(container[k] is copy[k] for k in copy)
     return all(a is b for a, b in zip(container, copy, strict=True))
+
+
+def _same_in_tuples(container: Any, copy: Any) -> bool:
+    """The same, but that a tuple may be a new one that holds what the old one held."""
+    if len(container) != len(copy):
+        return False
+    if isinstance(container, dict):
+        return list(container) == list(copy) and all(
+            _is_or_holds(container[k], copy[k]) for k in copy
+        )
+    return all(_is_or_holds(a, b) for a, b in zip(container, copy, strict=True))
+
+
+def _is_or_holds(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, tuple) and type(a) is type(b) and _same_in_tuples(a, b))
 
 
 def _short(container: Any, copy: Any) -> str:

@@ -22,7 +22,7 @@ from tinygrad_edu.compiler.program import Body, ordered
 from tinygrad_edu.recording import mode
 from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tape import Entry, reachable
-from tinygrad_edu.tensor import Tensor, as_array, changeable, lift
+from tinygrad_edu.tensor import Tensor, as_array, changeable, lift, plain
 from tinygrad_edu.tracing import CompileError, Trace, naming, tracing
 from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
 
@@ -70,14 +70,27 @@ def compile(f: Function, reuse_outputs: bool = False) -> Compiled:
 
 
 class Compiled:
-    """A function and the programs that were written for it; see `compile`."""
+    """A function and the programs that were written for it; see `compile`.
 
-    def __init__(self, f: Function, reuse_outputs: bool = False, into: Sequence[Any] | None = None):
+    Args:
+        into: arrays for the leaves of the results, or None for new ones.
+        watched: whether each call makes sure that what was captured is as it was; otherwise the
+            caller has to, by `check()`, whenever it may have changed.
+    """
+
+    def __init__(
+        self,
+        f: Function,
+        reuse_outputs: bool = False,
+        into: Sequence[Any] | None = None,
+        watched: bool = True,
+    ):
         with contextlib.suppress(AttributeError):
             functools.update_wrapper(self, f, updated=())
         self.function = f
         self.reuse_outputs = reuse_outputs
         self.into = into
+        self.watched = watched
         # A thread has buffers of its own.
         self._local = _Local()
 
@@ -89,9 +102,16 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
+    def check(self) -> None:
+        """Makes sure of the program that ran last; see `watched`."""
+        local = self._local
+        if local.last is not None and not local.last.still_holds():
+            local.programs.clear()
+            local.last, local.run = None, _Local.first
+
     def _without_program(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """The results of the function itself."""
-        results = self.function(*args, **keywords)
+        results = tree_map(lambda x, _: plain(x), self.function(*args, **keywords), "")
         if self.into is not None:
             for target, leaf in zip(self.into, tree_leaves(results), strict=True):
                 if target is not None:
@@ -144,7 +164,12 @@ class _Local(threading.local):
         self.programs: collections.OrderedDict[Any, Program] = collections.OrderedDict()
         self.last: Program | None = None
         self.busy = False
-        self.run: Function = lambda compiled, *args: compiled._choose(args, {})
+        self.run: Function = _Local.first
+
+    @staticmethod
+    def first(compiled: Compiled, *args: Any) -> Any:
+        """A call that no program is chosen for yet."""
+        return compiled._choose(args, {})
 
 
 class Program:
@@ -158,15 +183,20 @@ class Program:
 
     def __init__(self, compiled: Compiled, args: tuple[Any, ...], keywords: dict[str, Any]):
         f = compiled.function
-        whole = (args, keywords)
+        whole = args, keywords
         objects: list[Any] = []
         tree_map(lambda leaf, _: objects.append(leaf), whole, "")
         self._state = State(f, *(leaf for leaf in objects if not _is_plain(leaf)))
-        with _unchanged_random_numbers():
+        with _unchanged_random_numbers(), np.errstate(all="ignore"):
             runs = [_Run(Trace, self._state, f, whole, {}) for _ in range(2)]
             lasting = _lasting(*(run.trace.constants for run in runs))
             run = _Run(StableTrace, self._state, f, whole, lasting)
 
+        # By now it is known that the function changes nothing, so that it can be run as it is.
+        arrays_of_none_axes = [
+            isinstance(leaf, np.ndarray) and leaf.ndim == 0
+            for leaf in tree_leaves(self._state.run_as_it_is(f, args, keywords))
+        ]
         given = run.trace.inputs | run.trace.captured.keys()
         leaves, form = _flattened(run.y)
         entries = [leaf._own_entry() if isinstance(leaf, Tensor) else None for leaf in leaves]
@@ -181,6 +211,8 @@ class Program:
         ]
 
         writer = _Writer(compiled, run, leaves, final.draws)
+        if len(arrays_of_none_axes) == len(leaves):
+            writer.as_arrays = arrays_of_none_axes
         writer.silent = not primitives.isdisjoint(_SILENT)
         writer.risky = any(primitive.singular for primitive in primitives)
         self.source, self._fixed, self._rebound = writer.written(whole, form, self._state)
@@ -309,6 +341,7 @@ class _Writer:
 
     silent = False
     risky = False
+    as_arrays: Sequence[bool] = ()
 
     def __init__(self, compiled: Compiled, run: _Run, leaves: list[Any], draws: Sequence[Entry]):
         self._compiled, self._run, self._leaves = compiled, run, leaves
@@ -366,7 +399,7 @@ class _Writer:
         unpack.tree(whole[0], "args")
         unpack.tree(whole[1], "keywords")
         checks = unpack.lines()
-        guard = self._guard(state, fixed)
+        guard = self._guard(state, fixed) if self._compiled.watched else ""
         lines = []
         for entry in self._run.inputs:
             name = self._names[entry]
@@ -447,6 +480,8 @@ class _Writer:
                 fixed[f"_constant{i}"] = leaf
                 is_array = isinstance(leaf, np.ndarray)
                 text, own_target = f"array(_constant{i})" if is_array else f"_constant{i}", False
+            if self.as_arrays and self.as_arrays[i] and isinstance(leaf, Entry):
+                text = f"array({text})"
             if target is not None and not own_target:
                 fixed[f"_target{i}"] = target
                 lines.append(f"copyto(_target{i}, {text})")
@@ -638,11 +673,11 @@ def _is_recorded(tree: Any) -> bool:
 def _as_arrays(tree: Any) -> Any:
     """The arguments with arrays in the place of Tensors."""
 
-    def plain(leaf: Any, path: str) -> Any:
-        leaf = leaf._array if isinstance(leaf, Tensor) else leaf
+    def array(leaf: Any, path: str) -> Any:
+        leaf = plain(leaf)
         return as_array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
-    return tree_map(plain, tree, "")
+    return tree_map(array, tree, "")
 
 
 def _key(tree: Any) -> Any:

@@ -393,7 +393,7 @@ class Body:
         elif _ufunc_of(primitive) is not None and not entry.keywords:
             ufunc = _ufunc_of(primitive)
             arguments = [
-                self._number(entry, value) or argument
+                self._number(ufunc, entry, value) or argument
                 for argument, value in zip(self._arguments(entry), entry.values, strict=True)
             ]
             function = self._function(ufunc, ufunc.__name__)
@@ -404,13 +404,16 @@ class Body:
         else:
             self._call(i, entry)
 
-    def _number(self, entry: Entry, value: Any) -> str | None:
+    def _number(self, ufunc: Any, entry: Entry, value: Any) -> str | None:
         """A number among the arguments as an array: NumPy then need not look for its dtype."""
         arrays = [s.y for s in _sources(entry) if isinstance(s.y, np.ndarray) and s.y.ndim]
         dtype = arrays[0].dtype if arrays else None
         if type(value) not in (int, float) or dtype is None or dtype.kind != "f":
             return None
-        if any(y.dtype != dtype for y in arrays):
+        same = dtype.char * ufunc.nin
+        if any(y.dtype != dtype for y in arrays) or not any(
+            kinds.startswith(f"{same}->") for kinds in ufunc.types
+        ):
             return None
         key = ("number", repr(value), dtype.str)
         if key not in self._constants:
@@ -502,7 +505,7 @@ class Body:
 
     def _straightened(self, i: int, entry: Entry, b: Entry, right: str) -> str:
         """A transposed matrix as a copy that lies in order, which BLAS multiplies faster."""
-        if min(b.y.shape) < 8 or entry.y.shape[0] < max(b.y.shape) // 4:
+        if entry.y.shape[0] < 4 * max(b.y.shape) or min(b.y.shape) < 8:
             return right
         memory = self._scratch(i, b.y)
         self.lines.append(f"copyto({memory}, {right})")
