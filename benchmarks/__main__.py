@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 COMMANDS = {
-    "step": "a training step of a small net, against NumPy by hand",
+    "step": "a training step of several nets, against NumPy by hand",
+    "growth": "how a training step grows with batch, width and depth of the net",
     "op": "one small operation, forward and backward",
     "import": "`import tinygrad_edu`, against `import numpy`",
     "scaling": "chains of 1e5 and of 1e6 operations",
@@ -41,12 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in parsers.values():
         command.add_argument("--threads", type=_count, default=1, help="BLAS threads; default: 1")
         command.add_argument("--out", type=Path, help="keep the raw figures in this JSON file")
-    for name, what in (("step", "each column"), ("op", "all")):
+    for name, what in (("step", "each net"), ("growth", "each net"), ("op", "all")):
         parsers[name].add_argument(
             "--seconds", type=float, default=10.0, help=f"how long to measure {what}; default: 10"
         )
-    parsers["op"].add_argument(
-        "--peers", action="store_true", help="also PyTorch, autograd, MyGrad, micrograd"
+    large = "PyTorch, torch.compile, jax.jit, autograd, MyGrad"
+    for name, what in (
+        ("step", large),
+        ("growth", large),
+        ("op", "PyTorch, autograd, MyGrad, micrograd"),
+    ):
+        parsers[name].add_argument("--peers", action="store_true", help=f"also {what}")
+    for name in ("step", "growth"):
+        parsers[name].add_argument("--picture", type=Path, help="also draw it into this file")
+    parsers["step"].add_argument(
+        "--only", metavar="NET", help="the nets with this in their names, such as 784"
     )
     mutation = parsers["mutation"]
     mutation.add_argument(
@@ -67,12 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fuzz.add_argument(
         "--check-every", type=_count, default=20, help="also ask the checker; default: of 20 one"
     )
+    fuzz.add_argument(
+        "--compiled", action="store_true", help="compiled functions against the functions instead"
+    )
     options = parser.parse_args(arguments)
     if options.name is None:
         parser.print_help()
         return 0
-    if options.out is not None and not options.out.parent.is_dir():
-        parser.error(f"--out {options.out}: there is no such folder")
+    for option in ("out", "picture"):
+        path = getattr(options, option, None)
+        if path is not None and not path.parent.is_dir():
+            parser.error(f"--{option} {path}: there is no such folder")
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
 

@@ -359,6 +359,10 @@ def _prepare() -> None:
 
 def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The counts and what disagrees; the same as figures."""
+    if options.compiled:
+        from benchmarks import fuzz_compiled
+
+        return fuzz_compiled.run(options)
     start = time.perf_counter()
     _prepare()
     try:

@@ -47,6 +47,7 @@ from tinygrad_edu.transforms import (
     value_and_grad,
     vjp,
 )
+from tinygrad_edu.trees import flatten
 
 if TYPE_CHECKING:
     from tinygrad_edu.compiler import CompileError, compile
@@ -74,6 +75,7 @@ __all__ = [
     "data",
     "debug",
     "derivative",
+    "flatten",
     "grad",
     "hessian",
     "hvp",

@@ -140,6 +140,15 @@ class Optimizer:
                 if entry and entry.requires_grad:
                     entry.grad = g
 
+    def take_over(self) -> None:
+        """Has the parameters show their parts of the vectors from now on, where nobody objects.
+
+        The first update does so anyway, unless a program holds the arrays by then.
+        """
+        for v in self._vectors:
+            elsewhere = [i for i, p, _ in v.rows if p._array.base is not v.memory]
+            v.hand_back(v.fetch(elsewhere))
+
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """All parameters of two axes and more as one vector, and its part of `gradients`.
 
@@ -363,7 +372,7 @@ class _Vectors:
             for values, gradients, state in pieces:
                 update(values, gradients, t, state)
         if apart:
-            self._hand_back(apart)
+            self.hand_back(apart)
 
     def fetch(self, elsewhere: Sequence[int]) -> list[tuple[Tensor, np.ndarray]]:
         """Copies the values of these parameters; returns each parameter with its part."""
@@ -373,7 +382,7 @@ class _Vectors:
             part[...] = p._array
         return apart
 
-    def _hand_back(self, apart: Sequence[tuple[Tensor, np.ndarray]]) -> None:
+    def hand_back(self, apart: Sequence[tuple[Tensor, np.ndarray]]) -> None:
         """Gives parameters their parts to show or, if their arrays are held, the values of them."""
         shown = Counter(id(p._array.base) for _, p, _ in self.rows)
         held = [_is_held(p, shown) for p, _ in apart]

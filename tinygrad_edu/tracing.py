@@ -123,7 +123,9 @@ class Trace:
         if not isinstance(value, (np.ndarray, np.generic, bool)):
             self.refuse(f"{name}, which gives a {type(value).__name__}")
             return value
-        return self.record(_CONSTANT.setdefault(function, Primitive(function, name)), args, keywords)
+        return self.record(
+            _CONSTANT.setdefault(function, Primitive(function, name)), args, keywords
+        )
 
     def variable(self, x: Tensor, path: str) -> Tensor:
         """`x` as a new variable, by which a gradient is taken."""
@@ -187,9 +189,7 @@ class Trace:
         return self.captured.setdefault(entry, lift(entry, array))
 
     def _constant(self, argument: Any, is_read: bool) -> Any:
-        if isinstance(argument, np.ndarray):
-            argument = as_array(argument)
-        elif is_read and isinstance(argument, (list, tuple)):
+        if isinstance(argument, np.ndarray) or (is_read and isinstance(argument, (list, tuple))):
             argument = as_array(argument)
         if isinstance(argument, (tuple, list)):
             self.constants += [part for part in argument if isinstance(part, np.ndarray)]

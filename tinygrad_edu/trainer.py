@@ -151,7 +151,8 @@ class Trainer:
         self.history = History()
         self._stopping = False
         self._watched = True
-        self._gradients: Any = self._program() if compiled else self._by_backward
+        self.compiled = compiled
+        self._program: Any = None
 
     def stop(self) -> None:
         """Ends the training after the step that is under way."""
@@ -253,7 +254,7 @@ class Trainer:
 
     def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """One step of training; returns the outputs from before it."""
-        value, outputs = self._gradients(X, y)
+        value, outputs = (self._by_program if self.compiled else self._by_backward)(X, y)
         self.history.loss.append(value)
         for callback in self.callbacks:
             callback.on_gradients(self)
@@ -278,8 +279,35 @@ class Trainer:
         loss.backward()
         return value, plain(outputs)
 
-    def _program(self) -> Any:
+    def _by_program(self, X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The same by a compiled program, which writes where the optimiser reads the gradients."""
+        try:
+            if self._program is None:
+                self._program = self._compiled()
+            elif self._watched:
+                self._program.check()
+            # Within a fit only callbacks can put something else in the place of a parameter.
+            self._watched = bool(self.callbacks)
+            value, outputs, *_ = self._program(X, y)
+        except CompileError as error:
+            self.compiled = False
+            _logger().warning("training without a compiled program: %s", error)
+            return self._by_backward(X, y)
+        except FloatingPointError:  # of a gradient; whether the loss is to blame is seen there
+            return self._by_backward(X, y)
+        if self.l2:
+            for w, g in self.optimizer.weights():
+                value += 0.5 * self.l2 * np.vdot(w, w)
+                g += self.l2 * w
+        if not math.isfinite(value):
+            raise TrainingDiverged(self._advice(str(value)))
+        self.optimizer.use_gradients()
+        return float(value), outputs
+
+    def _compiled(self) -> Any:
+        """The program: loss, outputs, and the gradients of all parameters into their places."""
+        from tinygrad_edu.compiler.compile import Compiled
+
         model, loss, params = self.model, self.loss, self.optimizer.params
 
         def step(X: Any, y: Any) -> Any:
@@ -290,37 +318,12 @@ class Trainer:
                 raise CompileError("a parameter has no influence on the loss")
             return value, outputs, *found
 
-        program: Any = None
+        self.optimizer.take_over()
+        into = [None, None, *self.optimizer.gradients]
+        return Compiled(step, reuse_outputs=True, into=into, watched=False)
 
-        def by_program(X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-            nonlocal program
-            try:
-                if program is None:
-                    from tinygrad_edu.compiler.compile import Compiled
-
-                    into = [None, None, *self.optimizer.gradients]
-                    program = Compiled(step, True, into, watched=False)
-                elif self._watched:
-                    program.check()
-                # Within a fit only callbacks can put something else in the place of a parameter.
-                self._watched = bool(self.callbacks)
-                value, outputs, *_ = program(X, y)
-            except CompileError as error:
-                self._gradients = self._by_backward
-                _logger().warning("training without a compiled program: %s", error)
-                return self._by_backward(X, y)
-            except FloatingPointError:  # of a gradient; whether the loss is to blame is seen there
-                return self._by_backward(X, y)
-            if self.l2:
-                for w, g in self.optimizer.weights():
-                    value += 0.5 * self.l2 * np.vdot(w, w)
-                    g += self.l2 * w
-            if not math.isfinite(value):
-                raise TrainingDiverged(self._advice(str(value)))
-            self.optimizer.use_gradients()
-            return float(value), outputs
-
-        return by_program
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_program": None}
 
     def _penalised(self, loss: Any) -> Any:
         if self.l2 == 0:

@@ -10,20 +10,20 @@ be written so short.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinygrad_edu.calculus import neural
-from tinygrad_edu.calculus.indexing import getitem, scatter_add
+from tinygrad_edu.calculus.indexing import getitem
 from tinygrad_edu.calculus.shapes import astype
 from tinygrad_edu.compiler import lowering
 from tinygrad_edu.recording import recording
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Argument, Entry, reachable
-from tinygrad_edu.tensor import Number, Tensor, lift
+from tinygrad_edu.tensor import Tensor, lift
 from tinygrad_edu.tracing import _ARITHMETIC, Trace, _flows, pack, tracing, variable
 
 __all__ = ["ALGEBRA", "STABLE", "Rule", "Simplifier", "StableTrace", "lowered", "simplified"]
@@ -294,7 +294,7 @@ class Simplifier(Trace):
     ) -> Any:
         """The simplest entry, or the constant, for an operation on entries and constants."""
         primitive, args, keywords = _canonical(primitive, args, keywords)
-        if primitive.core_axes == 0:
+        if _is_elementwise(primitive):
             args = _with_numbers(args)
         is_draw = getattr(primitive, "draws", False)
         if not is_draw and not any(isinstance(a, Entry) for a in args):
@@ -511,7 +511,10 @@ _BY_KEYWORD = {
 }
 _USUAL = {
     **dict.fromkeys(("axes", "axis", "dtype", "out"), None),
-    **{"keepdims": False, "order": "C", "at_zero": 0.0, "where": True},
+    "keepdims": False,
+    "order": "C",
+    "at_zero": 0.0,
+    "where": True,
 }
 
 
@@ -538,6 +541,12 @@ def _canonical(
     if primitive is PRIMITIVES[np.copy]:
         kept = {}
     return primitive, list(args[:1]), kept
+
+
+def _is_elementwise(primitive: Primitive) -> bool:
+    f = primitive.forward
+    is_ufunc = isinstance(f, np.ufunc) and f.signature is None
+    return is_ufunc or primitive is PRIMITIVES[np.power]
 
 
 def _with_numbers(args: list[Any]) -> list[Any]:

@@ -132,37 +132,38 @@ class State:
         self._seen: set[int] = set()
         self._held: list[Any] = []
         self._rebound: list[str] = []
+        self._tensors: list[tuple[Place, Any]] = []
         for i, root in enumerate((f, *more)):
             self._visit(root, Place(lambda root=root: root, _fixed, f"argument {i}"))
 
     def is_as_it_was(self) -> bool:
-        """Whether the containers hold the same, arrays and Tensors apart."""
-        for container, copy in self.containers:
-            if not _same_but_leaves(container, copy):
+        """Whether the containers hold the same, arrays apart."""
+        for container, before in self.containers:
+            if not _same_but_leaves(container, before):
                 return False
-        return all(place.get() is value for place, value in self.others)
+        return all(place.get() is value for place, value in self.others + self._tensors)
 
     def refresh(self) -> None:
         """Takes what the containers hold now for what they held."""
-        for container, copy in self.containers:
+        for container, before in self.containers:
             if isinstance(container, list):
-                copy[:] = container
+                before[:] = container
             else:
-                copy.clear()
-                copy.update(container)
+                before.clear()
+                before.update(container)
 
     def restore(self) -> list[str]:
         """Puts back what the containers held; says what had been changed."""
         changed, self._rebound = self._rebound, []
-        for container, copy in self.containers:
-            if not _identical(container, copy):
-                if not _same_in_tuples(container, copy):
-                    changed.append(_short(container, copy))
+        for container, before in self.containers:
+            if not _identical(container, before):
+                if not _same_in_tuples(container, before):
+                    changed.append(_short(container, before))
                 if isinstance(container, list):
-                    container[:] = copy
+                    container[:] = before
                 else:
                     container.clear()
-                    container.update(copy)
+                    container.update(before)
         for place, value in self.others:
             now = place.get()
             if now is not value:
@@ -201,6 +202,8 @@ class State:
         if _is_leaf(value):
             _check_readable(value, place.name)
             self.leaves.append(place)
+            if isinstance(value, Tensor):
+                self._tensors.append((place, value))
             return
         if id(value) in self._seen or isinstance(value, _WITHOUT_STATE):
             return
@@ -234,9 +237,7 @@ class State:
             self._visit_object(value, place)
 
     def _visit_object(self, value: Any, place: Place) -> None:
-        if _is_of_others(type(value).__module__, *_HOLDERS) or isinstance(
-            value, collections.deque
-        ):
+        if _is_of_others(type(value).__module__, *_HOLDERS) or isinstance(value, collections.deque):
             _check_holds_no_arrays(value, place.name)
             return
         prefix = f"{place.name}."
@@ -247,7 +248,7 @@ class State:
                 self._visit(attributes[name], Place.item(attributes, name, f"{prefix}{name}"))
         for cls in type(value).__mro__:
             for name, descriptor in vars(cls).items():
-                if isinstance(descriptor, types.MemberDescriptorType):
+                if isinstance(descriptor, types.MemberDescriptorType) and name != "__dict__":
                     with contextlib.suppress(AttributeError):  # a slot that is still empty
                         self._read(Place.slot(value, descriptor, f"{prefix}{name}"))
             self._visit(cls, place)
@@ -348,7 +349,7 @@ def _is_of_others(module: str | None, *but: str) -> bool:
     top = (module or "").partition(".")[0]
     if top in but:
         return False
-    if top in _OTHERS or top in sys.stdlib_module_names and top != "__main__":
+    if top in _OTHERS or (top in sys.stdlib_module_names and top != "__main__"):
         return True
     path = getattr(sys.modules.get(top), "__file__", None) or ""
     return "site-packages" in path

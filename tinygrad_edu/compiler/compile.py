@@ -357,14 +357,20 @@ class _Writer:
         for entry in run.inputs:
             self._names[entry] = self._name(entry.name)
         self.captured: dict[str, tuple[Function, np.ndarray]] = {}
+        self._places: dict[Entry, str] = {}
         arrays: dict[Entry, np.ndarray] = {}
         self._guards: list[tuple[str, Any]] = []
         for entry in entries:
             if entry.primitive is None and entry not in self._names:
                 name = self._names[entry] = self._name(entry.name or "captured")
                 read = self._reader(entry)
-                arrays[entry] = read()
-                self.captured[name] = read, arrays[entry]
+                array = read()
+                self.captured[name] = read, array
+                self._places[entry] = name
+                if array.ndim:
+                    arrays[entry] = array
+                else:
+                    self._names[entry] = self._name(f"{name}_now")
         computed = [entry for entry in outputs if entry.primitive is not None]
         self.body = Body(entries, computed, self._names, arrays, compiled.reuse_outputs, self._into)
         for name, (_, array) in self.captured.items():
@@ -409,6 +415,11 @@ class _Writer:
                 f"if {name} is {o} or {name}.base is {o}: {name} = {name}.copy()"
                 for o in self._overwritten(entry)
             ]
+        lines += [
+            f"{self._names[entry]} = {name}[()]"
+            for entry, name in self._places.items()
+            if self._names[entry] != name
+        ]
         lines += self.body.lines
         results, ends = self._results(fixed)
         lines += ends
@@ -448,19 +459,19 @@ class _Writer:
             fixed[f"_was{i}"] = value
             parts.append(f"{place.code(f'_in{i}', fixed)} is not _was{i}")
         for i, (entry, place) in enumerate(self._run.places.items()):
-            if entry in self._names:
+            if entry in self._places:
                 code = place.code(f"_at{i}", fixed)
-                parts.append(f"{code} is not {self._names[entry]}")
-        tensors = {id(t): e for e, t in self._run.trace.captured.items() if e in self._names}
+                parts.append(f"{code} is not {self._places[entry]}")
+        tensors = {id(t): e for e, t in self._run.trace.captured.items() if e in self._places}
         for i, place in enumerate(state.leaves):
             value = place.get()
             if isinstance(value, Tensor) and id(value) in tensors:
                 fixed[f"_tensor{i}"] = value
                 parts.append(f"{place.code(f'_of{i}', fixed)} is not _tensor{i}")
         for i, (entry, tensor) in enumerate(self._run.trace.captured.items()):
-            if entry in self._names:
+            if entry in self._places:
                 fixed[f"_read{i}"] = tensor
-                parts.append(f"_read{i}._array is not {self._names[entry]}")
+                parts.append(f"_read{i}._array is not {self._places[entry]}")
         return " or ".join(parts)
 
     def _results(self, fixed: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -6,15 +6,28 @@ parts of two of them, such as the exponentials of a loss and of its gradient, be
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.calculus import neural
+from tinygrad_edu.calculus.indexing import scatter_add
 from tinygrad_edu.rules import PRIMITIVES, Primitive
+from tinygrad_edu.tensor import lift
 
-__all__ = ["LOWERED", "dot", "label_index", "minus_one_hot", "pick", "square_sum", "subtract_at"]
+__all__ = [
+    "LOWERED",
+    "assembled",
+    "dot",
+    "is_whole",
+    "label_index",
+    "minus_one_hot",
+    "pick",
+    "square_sum",
+    "subtract_at",
+]
 
 
 def _label_index(labels: Any, n: int, classes: int) -> Any:
@@ -29,10 +42,19 @@ def _subtract_at(x: Any, index: Any, value: Any) -> Any:
     return y.reshape(x.shape)
 
 
+def _assembled(*pieces: Any, places: tuple[tuple[int, int], ...], n: int) -> Any:
+    whole = np.zeros(n, pieces[0].dtype)
+    for (start, stop), piece in zip(places, pieces, strict=True):
+        whole[start:stop] = piece
+    return whole
+
+
 label_index = Primitive(_label_index, "label_index")
 pick = Primitive(lambda x, index: x.reshape(-1)[index], "pick")
 subtract_at = Primitive(_subtract_at, "subtract_at")
 square_sum = Primitive(lambda x: np.vdot(x, x), "square_sum")
+# A vector of n values with pieces at some places, and 0 elsewhere.
+assembled = Primitive(_assembled, "assembled")
 dot = PRIMITIVES[np.matmul]
 
 
@@ -94,6 +116,40 @@ def _sigmoid(x: Any) -> Any:
     return np.reciprocal(1 + np.exp(-x))
 
 
+def _scatter_add(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """A slice of a vector, as one piece of it."""
+    part = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    if len(shape) != 1 or not isinstance(part, slice):
+        return None
+    start, stop, step = part.indices(shape[0])
+    if step != 1 or stop <= start:
+        return None
+    return assembled(values, places=((start, stop),), n=shape[0])
+
+
+def _add(a: Any, b: Any) -> Any:
+    """The sum of pieces of a vector that do not overlap."""
+    entries = [getattr(x, "_entry", None) for x in (a, b)]
+    if not all(entry is not None and entry.primitive is assembled for entry in entries):
+        return None
+    found = []
+    for entry in entries:
+        pieces = [lift(source, source.y) for source in entry.inputs]
+        found += zip(entry.keywords["places"], pieces, strict=True)
+    found.sort(key=lambda pair: pair[0])
+    places = tuple(place for place, _ in found)
+    if any(stop > start for (_, stop), (start, _) in itertools.pairwise(places)):
+        return None
+    return assembled(*(piece for _, piece in found), places=places, n=a.size)
+
+
+def is_whole(entry: Any) -> bool:
+    """Whether the pieces of an `assembled` vector leave no gap."""
+    ends = [0, *(stop for _, stop in entry.keywords["places"])]
+    starts = [*(start for start, _ in entry.keywords["places"]), entry.keywords["n"]]
+    return ends == starts
+
+
 def minus_one_hot(x: Any, classes: Any, labels: Any) -> Any:
     """x - one_hot(labels), if this is what the comparison of classes and labels makes."""
     n, k = x.shape
@@ -113,4 +169,6 @@ LOWERED: dict[Primitive, Callable[..., Any]] = {
     neural.relu: _relu,
     neural.leaky_relu: _leaky_relu,
     neural.sigmoid: _sigmoid,
+    scatter_add: _scatter_add,
+    PRIMITIVES[np.add]: _add,
 }

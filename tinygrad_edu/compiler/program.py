@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.calculus import neural
-from tinygrad_edu.compiler.lowering import label_index, pick, square_sum, subtract_at
+from tinygrad_edu.compiler.lowering import (
+    assembled,
+    is_whole,
+    label_index,
+    pick,
+    square_sum,
+    subtract_at,
+)
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tracing import _CONSTANT, pack
@@ -129,7 +136,9 @@ class Body:
         self._last = self._last_uses()
         _masks_as_numbers(entries, self._outputs)
         self._likely = self._likely_names()
+        self._parts: dict[Entry, np.ndarray] = {}
         self._destined = self._destinations()
+        self._take_vectors_apart()
         for i, entry in enumerate(entries):
             if entry.primitive is not None:
                 self._write(i, entry)
@@ -165,6 +174,11 @@ class Body:
         y, life = entry.y, self._last.get(entry, i)
         if entry in self._outputs:
             return self._output_buffer(entry)
+        if entry in self._parts:
+            name = self.names[entry] = self._new_name(entry, "part")
+            self.fixed[name] = self._arrays[entry] = self._parts[entry]
+            self._slots[entry] = None
+            return name
         if entry in self._destined:
             name = self.names[entry] = self._output_buffer(self._destined[entry])
             self._slots[entry], self._arrays[entry] = None, self._arrays[self._destined[entry]]
@@ -240,6 +254,33 @@ class Body:
                 destined[entry] = output
         return destined
 
+    def _take_vectors_apart(self) -> None:
+        """Has the pieces of a result computed in their places in it."""
+        readers: dict[Entry, int] = {}
+        for entry in self._entries:
+            for source in _sources(entry):
+                readers[source] = readers.get(source, 0) + 1
+        for entry in self._outputs:
+            if entry.primitive is not assembled or not (self._reuse or entry in self._into):
+                continue
+            self._output_buffer(entry)
+            whole = self._arrays[entry]
+            assert whole is not None
+            for (start, stop), source in zip(entry.keywords["places"], entry.inputs, strict=True):
+                if source is None:
+                    continue
+                origin = _origin(source)
+                alone = readers[source] == 1 and readers[origin] == 1
+                if alone and origin.primitive is not None and not _may_show(origin):
+                    self._parts[origin] = whole[start:stop].reshape(origin.y.shape)
+
+    def _is_by_columns(self, entry: Entry) -> bool:
+        """Whether an entry will lie column after column; new results and given ones do not."""
+        result = self._destined.get(entry, entry)
+        if result in self._outputs and (result in self._into or not self._reuse):
+            return False
+        return self._by_columns(entry.y) and entry not in self._parts
+
     def _output_buffer(self, entry: Entry) -> str:
         if entry in self.names:
             return self.names[entry]
@@ -249,8 +290,9 @@ class Body:
         if entry in self._into or self._reuse:
             array = self._into.get(entry)
             if array is None:
-                array = np.empty(y.shape, y.dtype)
-                self.nbytes += array.nbytes
+                memory = _aligned(y.nbytes)
+                array = self._laid_out(memory, y)
+                self.nbytes += memory.nbytes
             self.fixed[name] = self._arrays[entry] = array
             self.kept.append(entry)
         else:
@@ -384,13 +426,15 @@ class Body:
             self._line(entry, f"{flat}.take({index}, out={out}, mode='clip')")
         elif primitive is subtract_at:
             self._subtract_at(i, entry)
-        elif primitive is _MATMUL and _is_plain_product(entry):
+        elif primitive is assembled:
+            self._assembled(i, entry)
+        elif _is_product(entry):
             self._product(i, entry)
         elif _may_show(entry):
             self._show(i, entry)
-        elif primitive in _REDUCTIONS and entry.keywords.keys() <= {"axis", "keepdims"}:
+        elif primitive in _REDUCTIONS:
             self._reduction(i, entry)
-        elif _ufunc_of(primitive) is not None and not entry.keywords:
+        else:
             ufunc = _ufunc_of(primitive)
             arguments = [
                 self._number(ufunc, entry, value) or argument
@@ -401,8 +445,6 @@ class Body:
             # NumPy wants the output of these two by name, and is faster if that of others is not.
             last = f"out={out}" if ufunc in (np.maximum, np.minimum) else out
             self._line(entry, f"{function}({', '.join(arguments)}, {last})")
-        else:
-            self._call(i, entry)
 
     def _number(self, ufunc: Any, entry: Entry, value: Any) -> str | None:
         """A number among the arguments as an array: NumPy then need not look for its dtype."""
@@ -477,8 +519,7 @@ class Body:
         ndims = [np.ndim(v) for v in entry.values]
         if ndims == [2, 2] and a is not None and b is not None and b.primitive is _TRANSPOSE:
             right = self._straightened(i, entry, b, right)
-        is_result = entry in self._outputs or entry in self._destined
-        if self._by_columns(entry.y) and not is_result:
+        if self._is_by_columns(entry):
             left, right = f"{right}.T", f"{left}.T"
             left, right = self._transposed(b, left), self._transposed(a, right)
             out = self._buffer(i, entry)
@@ -518,7 +559,10 @@ class Body:
 
     def _show(self, i: int, entry: Entry) -> None:
         source = entry.inputs[0]
-        self._slots[entry] = self._slots.get(source)
+        if source is None or not entry.primitive.view:
+            self._call(i, entry)
+            self._copied_if_result(entry)
+            return
         array = self._arrays.get(source)
         rest = tuple(entry.values[1:])
         static = all(s is None for s in entry.inputs[1:])
@@ -532,14 +576,21 @@ class Body:
             if array.size == 0 or np.may_share_memory(view, array):
                 name = self.names[entry] = self._new_name(entry, f"{self.names[source]}_view")
                 self.fixed[name], self._arrays[entry] = view, view
+                self._slots[entry] = self._slots.get(source)
                 if source in self._captured:
                     self._captured[entry] = view
                     self.rebound.append((name, lambda: make(self.fixed[self.names[source]])))
                 return
         if entry.primitive is _TRANSPOSE and not entry.keywords and entry not in self._outputs:
             self.names[entry], self._arrays[entry] = f"{self.names[source]}.T", None
+            self._slots[entry] = self._slots.get(source)
             return
         self._call(i, entry)
+        self._slots[entry] = self._slots.get(source)
+        self._copied_if_result(entry)
+
+    def _copied_if_result(self, entry: Entry) -> None:
+        """Results have memory of their own."""
         if entry in self._outputs:
             name = self.names[entry]
             copy = self._function(np.array, "array")
@@ -568,6 +619,15 @@ class Body:
         out = self._buffer(i, entry)
         axis = tuple(range(x.y.ndim)) if axis is None else axis
         self._line(entry, f"{reduce}({name}, axis={axis}, out={out}, keepdims={bool(keepdims)})")
+
+    def _assembled(self, i: int, entry: Entry) -> None:
+        out = self.names.get(entry) or self._buffer(i, entry)
+        if not is_whole(entry):
+            self.lines.append(f"{out}[...] = 0")
+        for (start, stop), source in zip(entry.keywords["places"], entry.inputs, strict=True):
+            if source is None or _origin(source) not in self._parts:
+                piece = self._argument(source, entry.values[0])
+                self.lines.append(f"{out}[{start}:{stop}] = {piece}")
 
     def _label_index(self, i: int, entry: Entry) -> None:
         labels, n, classes = self._arguments(entry)
@@ -622,6 +682,13 @@ def _is_masking(reader: Entry, mask: Entry) -> bool:
     )
 
 
+def _origin(entry: Entry) -> Entry:
+    """What an entry is in another shape."""
+    while entry.primitive is PRIMITIVES[np.reshape] and entry.inputs[0] is not None:
+        entry = entry.inputs[0]
+    return entry
+
+
 def _sources(entry: Entry) -> list[Entry]:
     return [source for source in entry.inputs if source is not None]
 
@@ -653,7 +720,22 @@ def _column_shapes(entries: Sequence[Entry]) -> set[tuple[int, ...]]:
 
 
 def _may_show(entry: Entry) -> bool:
-    return bool(entry.primitive.view) and entry.inputs[0] is not None
+    """Whether the result may be, or show, the memory of what was read.
+
+    What is not written into a buffer is taken for that: a function may give back its argument.
+    """
+    primitive, y = entry.primitive, entry.y
+    if not isinstance(y, np.ndarray) or y.ndim == 0:
+        return False
+    if primitive in (label_index, pick, subtract_at, assembled) or _is_product(entry):
+        return False
+    if primitive in _REDUCTIONS and entry.keywords.keys() <= {"axis", "keepdims"}:
+        return False
+    return entry.keywords != {} or _ufunc_of(primitive) is None
+
+
+def _is_product(entry: Entry) -> bool:
+    return entry.primitive is _MATMUL and _is_plain_product(entry)
 
 
 def _is_plain_product(entry: Entry) -> bool:

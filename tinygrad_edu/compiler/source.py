@@ -13,7 +13,14 @@ import numpy as np
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.calculus.indexing import getitem
 from tinygrad_edu.compiler.algebra import StableTrace, lowered, simplified
-from tinygrad_edu.compiler.lowering import label_index, pick, square_sum, subtract_at
+from tinygrad_edu.compiler.lowering import (
+    assembled,
+    is_whole,
+    label_index,
+    pick,
+    square_sum,
+    subtract_at,
+)
 from tinygrad_edu.compiler.program import ordered
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry, reachable
@@ -27,13 +34,20 @@ Again = Callable[[Trace], list[Entry]]
 _LONGEST = 64  # characters of an expression within another one
 
 _BINARY = {
-    **{PRIMITIVES[np.add]: ("+", 4), PRIMITIVES[np.subtract]: ("-", 4)},
-    **{PRIMITIVES[np.multiply]: ("*", 5), PRIMITIVES[np.divide]: ("/", 5)},
-    **{PRIMITIVES[np.matmul]: ("@", 5), PRIMITIVES[np.power]: ("**", 7)},
+    PRIMITIVES[np.add]: ("+", 4),
+    PRIMITIVES[np.subtract]: ("-", 4),
+    PRIMITIVES[np.multiply]: ("*", 5),
+    PRIMITIVES[np.divide]: ("/", 5),
+    PRIMITIVES[np.matmul]: ("@", 5),
+    PRIMITIVES[np.power]: ("**", 7),
 }
 _COMPARISONS = {
-    **{"np.greater": ">", "np.less": "<", "np.greater_equal": ">=", "np.less_equal": "<="},
-    **{"np.equal": "==", "np.not_equal": "!="},
+    "np.greater": ">",
+    "np.less": "<",
+    "np.greater_equal": ">=",
+    "np.less_equal": "<=",
+    "np.equal": "==",
+    "np.not_equal": "!=",
 }
 _LOGICAL = {"np.bitwise_and": ("&", 3), "np.bitwise_or": ("|", 2), "np.bitwise_xor": ("^", 2.5)}
 _METHODS = {
@@ -386,6 +400,9 @@ class _Printer:
             x = argument(0, 5.1)
             simple = x.isidentifier()
             return (f"np.sum({x} * {x})" if simple else f"np.sum(np.square({argument(0, 0)}))"), 10
+        if primitive is assembled and is_whole(entry):
+            pieces = (argument(p, 0) for p in range(len(entry.values)))
+            return f"np.concatenate([{', '.join(pieces)}])", _ATOM
         if primitive is pick:
             return f"{argument(0, _ATOM)}[{self._index(entry.inputs[1])}]", _ATOM
         if primitive is getitem:
