@@ -291,3 +291,28 @@ def test_an_operation_of_ones_own_may_hold_any_code():
     np.testing.assert_array_equal(y.data, collatz_length(np.array([5.0, 9.0])))
     y.backward(np.array([1.0, -2.0]))
     np.testing.assert_array_equal(x.grad, [5.0, -12.0])
+
+
+def test_what_the_forward_pass_kept_is_there_for_rules_that_are_not_recorded():
+    @tg.primitive
+    def cube(x):
+        return x**3
+
+    given = []
+
+    def rule(g, y, x, kept=None):
+        given.append(kept is not None)
+        return g * 3 * (x * x if kept is None else kept)
+
+    cube.derivative(rule, keep=lambda x: (x**3, x * x))
+    x = tg.Tensor([2.0, 3.0], requires_grad=True)
+    y = np.sum(cube(x))
+    y.backward(retain_graph=True)
+    np.testing.assert_array_equal(x.grad, [12.0, 27.0])
+    x.zero_grad()
+    y.backward(create_graph=True)
+    gradient = x.grad
+    x.zero_grad()
+    np.sum(gradient).backward()
+    np.testing.assert_array_equal(x.grad, [12.0, 18.0])
+    assert given == [True, False]

@@ -60,9 +60,9 @@ class Primitive:
             large for a number, as that of sqrt at 0 and that of exp at 1000. If a gradient comes
             out as NaN, the walk then looks whether it is 0 * inf where 0 is right.
         view: whether the result may share the memory of the first input, as that of reshape.
-        keep: for a rule that can use what the forward pass has computed on the way: as `forward`,
-            but returns that, too, and the rules find it behind the inputs. They must do without it
-            where they are recorded.
+        keep: for rules that can use what the forward pass has computed on the way: as `forward`,
+            but returns that, too, which the rules get as the argument `kept`. They must do without
+            it where they are recorded.
     """
 
     def __init__(self, forward: Function, name: str):

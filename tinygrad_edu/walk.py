@@ -6,6 +6,7 @@ to be done otherwise (a stack of gradients at once, 0 * inf, a check) is done by
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection
 from typing import Any
@@ -122,19 +123,19 @@ def _walk(
                 value if source is None else lift(source, value)
                 for source, value in zip(entry.inputs, values, strict=True)
             ]
-        elif entry.kept is not None:
-            values = (*values, entry.kept)
         for position, source in enumerate(entry.inputs):
             if source not in needed:
                 continue
             rule = rules[position] if position < len(rules) else entry.primitive.rule(position)
             if rule is None:
                 continue
+            if lift is None and entry.kept is not None:
+                rule = functools.partial(rule, kept=entry.kept)
             gx = pull(rule, entry, position, g, y, values)
             if source in gradients:
                 gradients[source] = gradients[source] + gx
             elif lift is None and source in ends:
-                gradients[source] = _owned(gx, g, y, values)
+                gradients[source] = _owned(gx, g, y, entry.kept, *values)
             else:
                 gradients[source] = gx
         if free:
@@ -344,8 +345,8 @@ def _fitted(gx: Any, x: Any, y: Any, primitive: Primitive, position: int) -> Any
     return gx if gx.dtype == x.dtype else gx.astype(x.dtype)
 
 
-def _owned(gx: Any, g: Any, y: Any, values: Any) -> np.ndarray:
+def _owned(gx: Any, *given: Any) -> np.ndarray:
     """`gx`, or a copy of it if it may share its memory with anything that the rule was given."""
-    if type(gx) is np.ndarray and gx.base is None and id(gx) not in map(id, (g, y, *values)):
+    if type(gx) is np.ndarray and gx.base is None and id(gx) not in map(id, given):
         return gx
     return np.array(gx)
