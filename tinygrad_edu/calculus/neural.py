@@ -66,21 +66,28 @@ def linear(x: Any, W: Any, b: Any) -> Any:
     return y
 
 
-# gx = g W^T, gW = x^T g, gb = 1^T g: the ones add up the rows.
-# BLAS takes half as long again for a product with W.T as for one with a copy of it.
-linear.derivative(
-    lambda g, y, x, W, b: g @ W.T.copy(),
-    lambda g, y, x, W, b: _rows(x).T @ _rows(g),
-    lambda g, y, x, W, b: _ones(g.size // b.size, g.dtype) @ _rows(g),
-)
-
-
 @functools.lru_cache(maxsize=4)
 def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
     """A vector of ones that all share."""
     ones = np.ones(n, dtype)
     ones.flags.writeable = False
     return ones
+
+
+def _transposed(W: Any) -> Any:
+    """W.T, of a small matrix as a copy: a product with that takes BLAS two thirds of the time.
+
+    Of a large one copying costs more than it saves.
+    """
+    return W.T.copy() if W.size <= 2**12 else W.T
+
+
+# gx = g W^T, gW = x^T g, gb = 1^T g: the ones add up the rows.
+linear.derivative(
+    lambda g, y, x, W, b: g @ _transposed(W),
+    lambda g, y, x, W, b: _rows(x).T @ _rows(g),
+    lambda g, y, x, W, b: _ones(g.size // b.size, g.dtype) @ _rows(g),
+)
 
 
 @primitive
