@@ -525,6 +525,7 @@ def test_no_grad_decorates_with_and_without_brackets():
         (slice(None), pd.Index([1, 1])),
         array.array("i", [0, 0, 1]),
         (range(2), [0, 0]),
+        range(1, -1, -1),
         np.int64(1),
         (tg.Tensor([0, 0]), 1),
         (Ellipsis, None, [-1, -1]),

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -137,6 +138,30 @@ def test_graphs_that_nobody_holds_are_freed_without_the_garbage_collector():
         assert peak() - before < 30_000
     finally:
         gc.enable()
+
+
+def test_memory_is_freed_while_the_walk_goes_back():
+    alive = []
+
+    @tg.primitive
+    def twice(x):
+        return 2 * x
+
+    def rule(g, y, x):
+        alive.append([array() is not None for array in arrays])
+        return 2 * g
+
+    twice.derivative(rule)
+    y = tg.Tensor(np.ones(3), requires_grad=True)
+    arrays = []
+    for _ in range(4):
+        y = twice(y)
+        arrays.append(weakref.ref(y.numpy().base))
+    loss = np.sum(y)
+    del y
+    loss.backward()
+    # Each rule has what came before it, and its own output.
+    assert alive == [[True] * n + [False] * (4 - n) for n in (4, 3, 2, 1)]
 
 
 # 5. Parents in a set.
