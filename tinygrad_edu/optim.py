@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.tape import set_anew
 from tinygrad_edu.tensor import Tensor, plain
 
 __all__ = ["SGD", "Adam", "Optimizer"]
@@ -107,6 +108,14 @@ class Optimizer:
         """One update of every parameter that has a gradient."""
         for vectors in self._vectors:
             vectors.step(self.update)
+
+    def step_again(self) -> None:
+        """As `step`, where that has been done and nothing has changed but the gradients.
+
+        Then these stand in `gradients` and the values in the vectors, so that nobody has to look.
+        """
+        for vectors in self._vectors:
+            vectors.step_again(self.update)
 
     def update(self, p: np.ndarray, g: np.ndarray, t: int, state: dict[str, np.ndarray]) -> None:
         """Changes `p` and the state in place; to be defined by subclasses.
@@ -319,6 +328,7 @@ class _Vectors:
         n_weights: how many values, at the start, are those of parameters of two axes and more.
         values, gradients, state: the vectors.
         memory: what the arrays of the parameters show.
+        entries: the entries of the parameters.
         t: how many updates there have been.
         missed: how many of these a parameter missed for want of a gradient, by its position.
     """
@@ -341,6 +351,7 @@ class _Vectors:
             zip(range(len(params)), params.values(), self.split(self.gradients), strict=True)
         )
         self.all_pieces = self._pieces(0, ends[-1], self.gradients)
+        self.entries = [p._own_entry() for p in params.values()]
 
     def split(self, vector: np.ndarray) -> list[np.ndarray]:
         """The part of each parameter, in its shape."""
@@ -373,6 +384,13 @@ class _Vectors:
                 update(values, gradients, t, state)
         if apart:
             self.hand_back(apart)
+
+    def step_again(self, update: Callable[..., None]) -> None:
+        """One update of all parameters, whose gradients and values are in the vectors."""
+        set_anew(self.entries)
+        self.t += 1
+        for values, gradients, state in self.all_pieces:
+            update(values, gradients, self.t, state)
 
     def fetch(self, elsewhere: Sequence[int]) -> list[tuple[Tensor, np.ndarray]]:
         """Copies the values of these parameters; returns each parameter with its part."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,12 @@ class Argument(Entry):
     """
 
     __slots__ = ()
+
+
+def set_anew(inputs: Iterable[Entry]) -> None:
+    """Takes note that inputs were given new values in the arrays that they have."""
+    for entry in inputs:
+        entry.order, entry.shown = _tick(), None
 
 
 def reachable(*outputs: Entry) -> list[Entry]:

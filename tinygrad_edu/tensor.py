@@ -537,7 +537,10 @@ class Tensor:
             raise _no_rule(numpy_name(function))
         primitive = PRIMITIVES[function]
         if keywords and any(isinstance(value, Tensor) for value in keywords.values()):
-            args, keywords = _by_position(primitive, args, dict(keywords))
+            if mode.trace is not None:
+                args, keywords = mode.trace.by_position(primitive, args, keywords)
+            else:
+                args, keywords = _by_position(primitive, args, dict(keywords))
         return record(primitive, args, primitive.understood(args, keywords))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -777,7 +780,7 @@ class Tensor:
         if kind == "c" and self.requires_grad:
             raise TypeError(f"there are no gradients of complex numbers: astype({dtype!r})")
         if kind != "f":
-            whole = _constant_of(lambda x, dtype: x.astype(dtype), (self, dtype), {})
+            whole = _constant_of(_cast, (self, dtype), {})
             return whole if isinstance(whole, Tensor) else Tensor(whole)
         return record(astype, (self, dtype), {})
 
@@ -1046,6 +1049,11 @@ def lift(entry: Entry, value: Any) -> Tensor:
     tensor._array = value
     tensor._entry = entry
     return tensor
+
+
+def _cast(x: np.ndarray, dtype: Any) -> np.ndarray:
+    """`x.astype(dtype)`, as a function."""
+    return x.astype(dtype)
 
 
 def _leaves_trace(what: str) -> None:

@@ -8,6 +8,7 @@ of values, and the rules of a walk back.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +32,12 @@ from tinygrad_edu.tensor import (
 __all__ = ["CompileError", "Trace", "naming", "pack", "tracing", "variable"]
 
 
-class CompileError(TypeError):
+class CompileError(RuntimeError):
     """A function that cannot be compiled; the message says why, and what to write instead."""
+
+
+class Constant(Primitive):
+    """A function whose derivative is 0, as an operation of a program."""
 
 
 # Of the constant functions those that look at shapes and dtypes only.
@@ -61,6 +66,7 @@ class Trace:
         start: what is younger was made by the function itself.
         inputs: the entries of what the program is given.
         constants: the arrays that operations read and that are no Tensors.
+        calls: all operations, with the numbers and keywords that they were given.
         lasting: those of them that the function finds and does not make, by id; they are inputs.
     """
 
@@ -68,6 +74,7 @@ class Trace:
         self.strict = strict
         self.inputs: set[Entry] = set()
         self.constants: list[np.ndarray] = []
+        self.calls: list[str] = []
         self.lasting: dict[int, np.ndarray] = {}
         self.captured: dict[Entry, Tensor] = {}
         self.draws: list[Entry] = []
@@ -75,14 +82,16 @@ class Trace:
 
     def record(self, primitive: Primitive, args: Any, keywords: dict[str, Any]) -> Tensor:
         """Computes an operation and writes it on the tape; see `tensor.record`."""
-        args, keywords = _by_position(primitive, args, keywords)
         tensors = [self._packed(argument) for argument in args]
         values = [
             _value(argument) if isinstance(argument, Tensor) else self._constant(argument, p)
             for p, argument in enumerate(tensors)
             for p in [p < len(primitive.rules) or primitive.every is not None]
         ]
-        if not self.strict:
+        if self.strict:
+            plain = [v for v, a in zip(values, args, strict=True) if not isinstance(a, Tensor)]
+            self.calls.append(f"{primitive.name}{_without_arrays((plain, keywords))!r}")
+        else:
             keywords = {name: _own_if_small(value) for name, value in keywords.items()}
         try:
             y = primitive.forward(*values, **keywords)
@@ -112,20 +121,33 @@ class Trace:
             return view
         return lift(entry, y)
 
+    def by_position(
+        self, primitive: Primitive, args: Any, keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same call with Tensors by position, behind what the rule takes if nothing is given.
+
+        So a mask that was computed can be given as `where=`, for which an array is a constant.
+        """
+        rule = next(r for r in (*primitive.rules, primitive.forward) if r is not None)
+        parameters = list(inspect.signature(rule).parameters.values())
+        parameters = parameters[2:] if rule in primitive.rules else parameters
+        args, keywords = list(args), dict(keywords)
+        for parameter in parameters[len(args) :]:
+            if not any(isinstance(value, Tensor) for value in keywords.values()):
+                break
+            args.append(keywords.pop(parameter.name, parameter.default))
+        return tuple(args), keywords
+
     def constant(self, function: Callable[..., Any], args: Any, keywords: dict[str, Any]) -> Any:
         """The same for a function whose derivative is 0."""
         if function in _STATIC:
             return function(*_plain(args), **_plain(keywords))
         name = function.__name__ if not hasattr(function, "__module__") else numpy_name(function)
-        if name.startswith("tinygrad_edu"):
-            name = "astype"
         value = function(*_plain(args), **_plain(keywords))
         if not isinstance(value, (np.ndarray, np.generic, bool)):
             self.refuse(f"{name}, which gives a {type(value).__name__}")
             return value
-        return self.record(
-            _CONSTANT.setdefault(function, Primitive(function, name)), args, keywords
-        )
+        return self.record(constant_of(function, name), args, keywords)
 
     def variable(self, x: Tensor, path: str) -> Tensor:
         """`x` as a new variable, by which a gradient is taken."""
@@ -204,14 +226,30 @@ def _flows(primitive: Primitive, inputs: Any, y: Any) -> bool:
         return False
     has_rules = bool(primitive.rules) or primitive.every is not None
     needed = [p for p, entry in enumerate(inputs) if entry is not None and entry.requires_grad]
-    if primitive in _CONSTANT.values():
+    if isinstance(primitive, Constant):
         return False
     if not has_rules and needed:
         primitive.rule(needed[0])
     return bool(needed)
 
 
-_CONSTANT: dict[Any, Primitive] = {}
+_CONSTANTS: dict[Any, Constant] = {}
+
+
+def constant_of(function: Any, name: str) -> Constant:
+    """A constant function as an operation, always the same one."""
+    return _CONSTANTS.setdefault(function, Constant(function, name))
+
+
+def _without_arrays(tree: Any) -> Any:
+    """A tree without its arrays, which are looked at apart."""
+    if isinstance(tree, (list, tuple)):
+        return [_without_arrays(part) for part in tree if not isinstance(part, np.ndarray)]
+    if isinstance(tree, dict):
+        return {k: _without_arrays(v) for k, v in tree.items() if not isinstance(v, np.ndarray)}
+    if isinstance(tree, (int, float, complex, str, bytes, np.generic, slice, type(None))):
+        return tree
+    return type(tree)
 
 
 def _value(x: Tensor) -> Any:
@@ -226,25 +264,6 @@ def _plain(tree: Any) -> Any:
     if type(tree) is dict:
         return {key: _plain(item) for key, item in tree.items()}
     return tree
-
-
-def _by_position(
-    primitive: Primitive, args: Any, keywords: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The same call with Tensors by position, those before them with the values of the rule."""
-    if not any(isinstance(value, Tensor) for value in keywords.values()):
-        return tuple(args), keywords
-    import inspect
-
-    rule = next(r for r in (*primitive.rules, primitive.forward) if r is not None)
-    skip = 2 if rule in primitive.rules else 0
-    parameters = list(inspect.signature(rule).parameters.values())[skip:]
-    args, keywords = list(args), dict(keywords)
-    for parameter in parameters[len(args) :]:
-        if not any(isinstance(value, Tensor) for value in keywords.values()):
-            break
-        args.append(keywords.pop(parameter.name, parameter.default))
-    return tuple(args), keywords
 
 
 class naming:

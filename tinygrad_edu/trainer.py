@@ -153,6 +153,7 @@ class Trainer:
         self._watched = True
         self.compiled = compiled
         self._program: Any = None
+        self._weights: list[tuple[np.ndarray, np.ndarray]] = []
 
     def stop(self) -> None:
         """Ends the training after the step that is under way."""
@@ -258,7 +259,12 @@ class Trainer:
         self.history.loss.append(value)
         for callback in self.callbacks:
             callback.on_gradients(self)
-        self.optimizer.step()
+        if self.compiled and not self._watched:
+            self.optimizer.step_again()
+        else:
+            self.optimizer.step()
+            # From here to the end of a fit only callbacks can put in another array or Tensor.
+            self._watched = bool(self.callbacks)
         for callback in self.callbacks:
             callback.on_step_end(self)
         return outputs
@@ -286,8 +292,6 @@ class Trainer:
                 self._program = self._compiled()
             elif self._watched:
                 self._program.check()
-            # Within a fit only callbacks can put something else in the place of a parameter.
-            self._watched = bool(self.callbacks)
             value, outputs, *_ = self._program(X, y)
         except CompileError as error:
             self.compiled = False
@@ -295,13 +299,14 @@ class Trainer:
             return self._by_backward(X, y)
         except FloatingPointError:  # of a gradient; whether the loss is to blame is seen there
             return self._by_backward(X, y)
-        if self.l2:
-            for w, g in self.optimizer.weights():
-                value += 0.5 * self.l2 * np.vdot(w, w)
-                g += self.l2 * w
+        if self._watched:
+            self._weights = self.optimizer.weights() if self.l2 else []
+            self.optimizer.use_gradients()
+        for w, g in self._weights:
+            value += 0.5 * self.l2 * np.vdot(w, w)
+            g += self.l2 * w
         if not math.isfinite(value):
             raise TrainingDiverged(self._advice(str(value)))
-        self.optimizer.use_gradients()
         return float(value), outputs
 
     def _compiled(self) -> Any:
@@ -323,7 +328,7 @@ class Trainer:
         return Compiled(step, reuse_outputs=True, into=into, watched=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_program": None}
+        return {**vars(self), "_program": None, "_weights": [], "_watched": True}
 
     def _penalised(self, loss: Any) -> Any:
         if self.l2 == 0:

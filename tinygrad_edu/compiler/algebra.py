@@ -21,10 +21,18 @@ from tinygrad_edu.calculus.indexing import getitem
 from tinygrad_edu.calculus.shapes import astype
 from tinygrad_edu.compiler import lowering
 from tinygrad_edu.recording import recording
-from tinygrad_edu.rules import PRIMITIVES, Primitive
+from tinygrad_edu.rules import PRIMITIVES, Primitive, numpy_name
 from tinygrad_edu.tape import Argument, Entry, reachable
 from tinygrad_edu.tensor import Tensor, lift
-from tinygrad_edu.tracing import _ARITHMETIC, Trace, _flows, pack, tracing, variable
+from tinygrad_edu.tracing import (
+    _ARITHMETIC,
+    Trace,
+    _flows,
+    constant_of,
+    pack,
+    tracing,
+    variable,
+)
 
 __all__ = ["ALGEBRA", "STABLE", "Rule", "Simplifier", "StableTrace", "lowered", "simplified"]
 
@@ -59,7 +67,6 @@ ALGEBRA = """
     broadcast_to(x, shape)               -> x
     x + 0                                -> x
     x - 0                                -> x
-    0 - x                                -> -x
     1 * x                                -> x
     x / 1                                -> x
     x ** 1                               -> x
@@ -160,11 +167,7 @@ class Pattern(NDArrayOperatorsMixin):
 
 
 def _primitive_of(function: Any) -> Any:
-    from tinygrad_edu.tracing import _CONSTANT
-
-    if function in PRIMITIVES:
-        return PRIMITIVES[function]
-    return _CONSTANT.setdefault(function, Primitive(function, f"np.{function.__name__}"))
+    return PRIMITIVES.get(function) or constant_of(function, numpy_name(function))
 
 
 def _call(function: Any) -> Any:
@@ -579,17 +582,20 @@ class StableTrace(Trace):
     Attributes:
         inputs: the entries of what the program is given.
         steps: the rules that were used.
+        walks: whether gradients are taken.
     """
 
     def __init__(self, strict: bool, inputs: Any = ()):
         super().__init__(strict)
         self.inputs = set(inputs)
         self.steps: list[tuple[Rule, Entry, Any]] = []
+        self.walks = False
 
     def simplified(self, y: Any) -> Any:
         """The same result by stable operations."""
         if not isinstance(y, Tensor):
             return y
+        self.walks = True
         entry = y._own_entry()
         simplifier = Simplifier(rules_of(STABLE), self.inputs | self.captured.keys())
         new = simplifier.run(reachable(entry))[entry]

@@ -172,6 +172,19 @@ class State:
                 place.put(value)
         return changed
 
+    def whole_numbers(self) -> dict[int, np.ndarray]:
+        """Copies of the arrays of whole numbers and truth values, by their place in `leaves`."""
+        arrays = {i: place.get() for i, place in enumerate(self.leaves)}
+        return {
+            i: a.copy()
+            for i, a in arrays.items()
+            if type(a) is np.ndarray and a.dtype.kind in "biu"
+        }
+
+    def are_still(self, known: dict[int, np.ndarray]) -> bool:
+        """Whether these arrays hold what they held."""
+        return all(np.array_equal(self.leaves[i].get(), a) for i, a in known.items())
+
     def run_as_it_is(self, f: Any, args: Any, keywords: Any) -> Any:
         """What `f` returns, with copies of the generators, so that none has moved on."""
         values = [place.get() for place in self.leaves]
@@ -307,7 +320,10 @@ class State:
 
 
 def _fixed(_: Any) -> None:
-    raise TypeError("this cannot be replaced")
+    raise CompileError(
+        "a random generator among the arguments of a compiled function: let the function find it "
+        "in an attribute, a variable of an enclosing function or a global one"
+    )
 
 
 def _only_read(value: Any, name: str) -> Place:

@@ -10,7 +10,7 @@ import functools
 import keyword
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = ["compile"]
 
 Function = Callable[..., Any]
 _MOST = 32  # programs that a compiled function keeps
+_one_at_a_time = threading.RLock()
 
 
 def compile(f: Function, reuse_outputs: bool = False) -> Compiled:
@@ -135,6 +136,12 @@ class Compiled:
         """The memory of all buffers of the program that this thread ran last."""
         return 0 if self._local.last is None else self._local.last.nbytes
 
+    def __reduce__(self) -> Any:
+        return Compiled, (self.function, self.reuse_outputs, self.into, self.watched)
+
+    def __repr__(self) -> str:
+        return f"<compiled {_name(self.function)}, {self.programs} programs>"
+
     def _choose(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Runs the program for these arguments, which is not the one that ran last."""
         local = self._local
@@ -144,9 +151,11 @@ class Compiled:
         try:
             args, keywords = _as_arrays((args, keywords))
             key = _key((args, keywords))
-            program = local.programs.pop(key, None)
-            if program is None or not program.still_holds():
-                program = Program(self, args, keywords)
+            # While one thread traces, what is captured is not what it seems to be to others.
+            with _one_at_a_time:
+                program = local.programs.pop(key, None)
+                if program is None or not program.still_holds():
+                    program = Program(self, args, keywords)
             local.programs[key] = program
             while len(local.programs) > _MOST:
                 local.programs.popitem(last=False)
@@ -187,10 +196,14 @@ class Program:
         objects: list[Any] = []
         tree_map(lambda leaf, _: objects.append(leaf), whole, "")
         self._state = State(f, *(leaf for leaf in objects if not _is_plain(leaf)))
-        with _unchanged_random_numbers(), np.errstate(all="ignore"):
-            runs = [_Run(Trace, self._state, f, whole, {}) for _ in range(2)]
-            lasting = _lasting(*(run.trace.constants for run in runs))
-            run = _Run(StableTrace, self._state, f, whole, lasting)
+        try:
+            run = self._traced(f, whole)
+        except CompileError:
+            raise
+        except Exception as error:
+            # If the function itself is wrong, it says so; otherwise it is only not to be compiled.
+            self._state.run_as_it_is(f, *copy.deepcopy(whole))
+            raise CompileError(f"{_name(f)} cannot be traced: {error!r:.300}") from error
 
         # By now it is known that the function changes nothing, so that it can be run as it is.
         arrays_of_none_axes = [
@@ -214,7 +227,10 @@ class Program:
         if len(arrays_of_none_axes) == len(leaves):
             writer.as_arrays = arrays_of_none_axes
         writer.silent = not primitives.isdisjoint(_SILENT)
-        writer.risky = any(primitive.singular for primitive in primitives)
+        writer.risky = run.trace.walks and any(primitive.singular for primitive in primitives)
+        writer.walks = run.trace.walks
+        writer.known = self._known
+        writer.generators = [draw.place for draw in run.draws]
         self.source, self._fixed, self._rebound = writer.written(whole, form, self._state)
         self._captured = writer.captured
         self.nbytes = writer.body.nbytes
@@ -223,12 +239,34 @@ class Program:
         for draw in run.draws:
             draw.source = draw.place.get
 
+    def _traced(self, f: Function, whole: Any) -> _Run:
+        """A run of the function that holds for all values."""
+
+        def run(kind: Any, lasting: dict[int, np.ndarray]) -> _Run:
+            return _Run(kind, self._state, f, whole, lasting, self._known)
+
+        with _unchanged_random_numbers(), np.errstate(all="ignore"):
+            self._known: dict[int, np.ndarray] = {}
+            try:
+                runs = [run(Trace, {})]
+            except Exception as error:
+                # Whole numbers may be needed as they are, as sizes and ends of slices.
+                self._known = self._state.whole_numbers()
+                if not self._known:
+                    raise
+                try:
+                    runs = [run(Trace, {})]
+                except Exception:
+                    raise error from None
+            runs.append(run(Trace, {}))
+            return run(StableTrace, _lasting(*(run.trace for run in runs)))
+
     def still_holds(self) -> bool:
         """Whether the program goes with what the function has captured by now.
 
         Arrays and Tensors may have been replaced by others of the same shape and dtype.
         """
-        if not self._state.is_as_it_was():
+        if not self._state.is_as_it_was() or not self._state.are_still(self._known):
             return False
         for name, (read, y) in self._captured.items():
             try:
@@ -248,7 +286,15 @@ class Program:
 class _Run:
     """One run of the function with stand-ins for all that it reads."""
 
-    def __init__(self, kind: Any, state: State, f: Function, whole: Any, lasting: Any):
+    def __init__(
+        self,
+        kind: Any,
+        state: State,
+        f: Function,
+        whole: Any,
+        lasting: dict[int, np.ndarray],
+        known: dict[int, np.ndarray],
+    ):
         names = argument_names(f)
         self.inputs: dict[Entry, Any] = {}
         self.draws: list[_Draw] = []
@@ -264,13 +310,18 @@ class _Run:
 
         args = [tree_map(stand_in, arg, names(i)) for i, arg in enumerate(whole[0])]
         keywords = {name: tree_map(stand_in, arg, name) for name, arg in whole[1].items()}
-        values = [self._captured(place) for place in state.leaves]
+        values = [
+            place.get() if i in known else self._captured(place)
+            for i, place in enumerate(state.leaves)
+        ]
         self.trace = trace = kind(True)
         trace.inputs = {*self.inputs, *self.places}
         trace.lasting = lasting
-        with state.replaced(values), tracing(trace), naming(trace):
-            self.y = f(*args, **keywords)
-        changed = state.restore()
+        try:
+            with state.replaced(values), tracing(trace), naming(trace):
+                self.y = f(*args, **keywords)
+        finally:
+            changed = state.restore()
         if changed:
             raise CompileError(
                 f"a compiled function cannot change what it captured, but this one changes "
@@ -341,7 +392,10 @@ class _Writer:
 
     silent = False
     risky = False
+    walks = False
     as_arrays: Sequence[bool] = ()
+    generators: Sequence[Place] = ()
+    known: Mapping[int, np.ndarray] = {}
 
     def __init__(self, compiled: Compiled, run: _Run, leaves: list[Any], draws: Sequence[Entry]):
         self._compiled, self._run, self._leaves = compiled, run, leaves
@@ -393,7 +447,8 @@ class _Writer:
         if entry in self._run.trace.captured:
             tensor = self._run.trace.captured[entry]
             return lambda: tensor._array
-        return lambda: entry.y
+        array = entry.y
+        return lambda: array
 
     def written(
         self, whole: Any, form: Any, state: State
@@ -401,9 +456,11 @@ class _Writer:
         """The code, what it reads, and what has to be made again for other captured arrays."""
         fixed = self.body.fixed
         checks: list[str] = []
-        unpack = _Unpacking(self._names, self._run.inputs, fixed)
+        unpack = _Unpacking(self._names, self._run.inputs, fixed, bool(whole[1]))
         unpack.tree(whole[0], "args")
-        unpack.tree(whole[1], "keywords")
+        keywords = "keywords" if whole[1] else "{}"
+        if whole[1]:
+            unpack.tree(whole[1], "keywords")
         checks = unpack.lines()
         guard = self._guard(state, fixed) if self._compiled.watched else ""
         lines = []
@@ -426,17 +483,27 @@ class _Writer:
         if self.silent:
             fixed["errstate"] = np.errstate
             lines = ["with errstate(over='ignore', under='ignore'):", *(f"    {x}" for x in lines)]
-        again = "    return compiled._choose(args, keywords)"
-        text = ["def run(compiled, *args, **keywords):"]
+        again = f"    return compiled._choose(args, {keywords})"
+        text = [f"def run(compiled, *args{', **keywords' if whole[1] else ''}):"]
         text += [f"    {line}" for line in checks]
         if guard:
             fixed["ValueError"] = ValueError
             text += ["    try:", f"        changed = {guard}", "    except ValueError:"]
             text += ["        changed = True", "    if changed:", f"    {again}"]
         text += [f"    {line}" for line in lines]
-        nan = self._nan_check(results)
-        if nan:
-            text += [f"    if {nan}:", "        return compiled._without_program(args, keywords)"]
+        nan = self._nan_check(results) if self.walks else ""
+        if nan and self.generators:
+            fixed["_states"] = functools.partial(_states, self.generators)
+            fixed["_put_back"] = functools.partial(_put_back, self.generators)
+            text.insert(1, "    states = _states()")
+        if nan and self.generators:
+            text += [f"    if {nan}:", "        _put_back(states)"]
+            text += [f"        return compiled._without_program(args, {keywords})"]
+        elif nan:
+            text += [
+                f"    if {nan}:",
+                f"        return compiled._without_program(args, {keywords})",
+            ]
         text += [f"    return {_form_code(form, results, fixed)}"]
         head = f"# {len(self.body.lines)} lines, buffers of {self.body.nbytes:,} bytes"
         return "\n".join([head, *text]) + "\n", fixed, self.body.rebound
@@ -451,6 +518,9 @@ class _Writer:
     def _guard(self, state: State, fixed: dict[str, Any]) -> str:
         """The condition under which something that was captured is no longer what it was."""
         parts = []
+        if self.known:
+            fixed["_still"] = functools.partial(state.are_still, self.known)
+            parts.append("not _still()")
         if state.containers:
             fixed["_now"] = [container for container, _ in state.containers]
             fixed["_then"] = [content for _, content in state.containers]
@@ -520,7 +590,14 @@ class _Writer:
 class _Unpacking:
     """The lines that take arguments apart, and go elsewhere if they are not as expected."""
 
-    def __init__(self, names: dict[Entry, str], inputs: dict[Entry, Any], fixed: dict[str, Any]):
+    def __init__(
+        self,
+        names: dict[Entry, str],
+        inputs: dict[Entry, Any],
+        fixed: dict[str, Any],
+        with_keywords: bool,
+    ):
+        self._with_keywords = with_keywords
         self._inputs = iter(inputs.items())
         self._names, self._fixed = names, fixed
         self._lines: list[str] = []
@@ -531,14 +608,18 @@ class _Unpacking:
     def tree(self, tree: Any, expression: str) -> None:
         """A part of the arguments."""
         if isinstance(tree, dict):
-            keys = self._fix(tree.keys() if expression == "keywords" else dict(tree).keys())
-            kind = self._fix(type(tree))
-            self._unless(f"type({expression}) is {kind} and {expression}.keys() == {keys}")
+            keys, kind = self._fix(list(tree)), self._fix(type(tree))
+            # In this order, which the function may go by.
+            self._unless(f"type({expression}) is {kind} and [*{expression}] == {keys}")
             for key, item in tree.items():
                 self._part(item, f"{expression}[{self._fix(key)}]")
         elif isinstance(tree, (tuple, list)):
-            kind = self._fix(type(tree))
-            self._unless(f"type({expression}) is {kind} and len({expression}) == {len(tree)}")
+            kind = (
+                ""
+                if expression == "args"
+                else f"type({expression}) is {self._fix(type(tree))} and "
+            )
+            self._unless(f"{kind}len({expression}) == {len(tree)}")
             if tree:
                 names = [self._next_name(item) for item in tree]
                 self._lines.append(f"{', '.join(names)}, = {expression}")
@@ -578,7 +659,8 @@ class _Unpacking:
         return name
 
     def _unless(self, condition: str) -> None:
-        self._lines.append(f"if not ({condition}): return compiled._choose(args, keywords)")
+        keywords = "keywords" if self._with_keywords else "{}"
+        self._lines.append(f"if not ({condition}): return compiled._choose(args, {keywords})")
 
     def lines(self) -> list[str]:
         """All of them."""
@@ -593,13 +675,16 @@ class _Unpacking:
 def _form_code(form: Any, results: list[str], fixed: dict[str, Any]) -> str:
     """The expression of a tree of results, whose leaves are their numbers."""
     if isinstance(form, dict):
-        items = (f"{key!r}: {_form_code(item, results, fixed)}" for key, item in form.items())
+        items = []
+        for key, item in form.items():
+            fixed[name := f"_key{len(fixed)}"] = key
+            items.append(f"{name}: {_form_code(item, results, fixed)}")
         return f"{{{', '.join(items)}}}"
     if isinstance(form, (tuple, list)):
         items = [_form_code(item, results, fixed) for item in form]
         if hasattr(form, "_fields"):
-            fixed[type(form).__name__] = type(form)
-            return f"{type(form).__name__}({', '.join(items)})"
+            fixed[name := f"_class{len(fixed)}"] = type(form)
+            return f"{name}({', '.join(items)})"
         return f"[{', '.join(items)}]" if isinstance(form, list) else f"({', '.join(items)},)"
     return results[form]
 
@@ -627,11 +712,18 @@ def _has_nan(x: np.ndarray) -> bool:
     return bool(np.isnan(np.dot(x, x)) and np.isnan(x).any())
 
 
-def _lasting(first: list[np.ndarray], second: list[np.ndarray]) -> dict[int, np.ndarray]:
+def _lasting(one: Trace, other: Trace) -> dict[int, np.ndarray]:
     """The arrays that two runs had in common; the others must be equal, or they are no constants.
 
     An array that a run makes itself is another one in each run.
     """
+    for a, b in zip(one.calls, other.calls, strict=False):
+        if a != b:
+            raise CompileError(
+                f"the function does not compute the same in each run: {a:.80}, and then {b:.80}. "
+                f"What changes from call to call, pass as an argument"
+            )
+    first, second = one.constants, other.constants
     alike = len(first) == len(second) and all(
         a.shape == b.shape and a.dtype == b.dtype for a, b in zip(first, second, strict=True)
     )
@@ -663,6 +755,25 @@ def _unchanged_random_numbers() -> Iterator[None]:
             "the function draws random numbers from the hidden state of np.random or random: draw "
             "them from rng = np.random.default_rng(...), made outside of the function"
         )
+
+
+def _states(places: Sequence[Place]) -> list[Any]:
+    """The states of random generators."""
+    return [copy.deepcopy(_state_of(place.get())) for place in places]
+
+
+def _state_of(generator: Any) -> Any:
+    is_new = isinstance(generator, np.random.Generator)
+    return generator.bit_generator.state if is_new else generator.get_state()
+
+
+def _put_back(places: Sequence[Place], states: Sequence[Any]) -> None:
+    for place, state in zip(places, states, strict=True):
+        generator = place.get()
+        if isinstance(generator, np.random.Generator):
+            generator.bit_generator.state = state
+        else:
+            generator.set_state(state)
 
 
 def _is_plain(leaf: Any) -> bool:

@@ -25,7 +25,7 @@ from tinygrad_edu.compiler.lowering import (
 )
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry
-from tinygrad_edu.tracing import _CONSTANT, pack
+from tinygrad_edu.tracing import CompileError, pack
 
 __all__ = ["Body", "ordered"]
 
@@ -374,7 +374,7 @@ class Body:
         if not np.shares_memory(view, array) and array.size:
             return expression
         if source in self._captured:
-            self.rebound.append((name, lambda: make(self.fixed[self.names[source]])))
+            self.rebound.append((name, _again(make, self.fixed, self.names[source])))
         self.fixed[name] = view
         return name
 
@@ -437,8 +437,10 @@ class Body:
         else:
             ufunc = _ufunc_of(primitive)
             arguments = [
-                self._number(ufunc, entry, value) or argument
-                for argument, value in zip(self._arguments(entry), entry.values, strict=True)
+                (source is None and self._number(ufunc, entry, value)) or argument
+                for source, argument, value in zip(
+                    entry.inputs, self._arguments(entry), entry.values, strict=True
+                )
             ]
             function = self._function(ufunc, ufunc.__name__)
             out = self._buffer(i, entry, over=_sources(entry))
@@ -579,7 +581,7 @@ class Body:
                 self._slots[entry] = self._slots.get(source)
                 if source in self._captured:
                     self._captured[entry] = view
-                    self.rebound.append((name, lambda: make(self.fixed[self.names[source]])))
+                    self.rebound.append((name, _again(make, self.fixed, self.names[source])))
                 return
         if entry.primitive is _TRANSPOSE and not entry.keywords and entry not in self._outputs:
             self.names[entry], self._arrays[entry] = f"{self.names[source]}.T", None
@@ -682,6 +684,11 @@ def _is_masking(reader: Entry, mask: Entry) -> bool:
     )
 
 
+def _again(make: Callable[[Any], Any], fixed: dict[str, Any], name: str) -> Callable[[], Any]:
+    """What makes a view of the array that has the name by then."""
+    return lambda: make(fixed[name])
+
+
 def _origin(entry: Entry) -> Entry:
     """What an entry is in another shape."""
     while entry.primitive is PRIMITIVES[np.reshape] and entry.inputs[0] is not None:
@@ -755,8 +762,6 @@ def _depends_on_values(entry: Entry) -> bool:
 
 def _check_shape(y: Any, shape: tuple[int, ...], name: str) -> None:
     if y.shape != shape:
-        from tinygrad_edu.tracing import CompileError
-
         raise CompileError(
             f"{name} gave shape {y.shape}, and shape {shape} when it was compiled: in a compiled "
             f"function shapes cannot depend on values. Use np.where with a mask"
@@ -794,6 +799,3 @@ def _index_writer(n: int, classes: int, by_columns: bool) -> Callable[[Any, Any]
         seen = now
 
     return write
-
-
-_ = _CONSTANT
