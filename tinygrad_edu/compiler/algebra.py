@@ -332,7 +332,7 @@ class Simplifier(Trace):
         if entry.primitive in self._lowered:
             operands = [_as_operand(a) for a in _arguments(entry)]
             new = self._lowered[entry.primitive](*operands, **entry.keywords)
-            if new is not None:
+            if new is not None and (new.shape, new.dtype) == (entry.y.shape, entry.y.dtype):
                 return new._entry if isinstance(new, Tensor) else new
         for rule in self._rules.get(entry.primitive, ()):
             for bound in _matches(rule.left, entry, {}):
@@ -527,7 +527,7 @@ def _canonical(
     """The same operation, always written in the same way."""
     if primitive is PRIMITIVES[np.dot] and all(np.ndim(_y(a)) == 2 for a in args):
         return PRIMITIVES[np.matmul], args, keywords
-    if primitive not in _BY_KEYWORD:
+    if primitive not in _BY_KEYWORD or any(isinstance(a, Entry) for a in args[1:]):
         return primitive, list(args), keywords
     ndim = np.ndim(_y(args[0]))
     keywords = {**dict(zip(primitive.parameters[1:], args[1:], strict=False)), **keywords}

@@ -24,6 +24,7 @@ from tinygrad_edu.tracing import CompileError
 
 __all__ = ["Place", "State"]
 
+_COMPILED = "tinygrad_edu.compiler.compile"
 _DEEPEST = 4  # modules in modules: they may be in each other
 _WITHOUT_STATE = (type(None), str, bytes, int, float, Primitive)
 _OTHERS = ("numpy", "tinygrad_edu", "tqdm", "matplotlib", "scipy", "pandas")
@@ -253,6 +254,9 @@ class State:
         if _is_of_others(type(value).__module__, *_HOLDERS) or isinstance(value, collections.deque):
             _check_holds_no_arrays(value, place.name)
             return
+        if type(value).__module__ == _COMPILED:
+            self._visit(value.function, place)
+            return
         prefix = f"{place.name}."
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
@@ -280,6 +284,8 @@ class State:
     def _visit_function(self, f: types.FunctionType) -> None:
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # a cell that is still empty
+                if isinstance(cell.cell_contents, types.ModuleType):
+                    self._visit_module(cell.cell_contents, set(_names(f.__code__)), name)
                 self._read(Place.cell(cell, name))
         if f.__defaults__:
             names = f.__code__.co_varnames[: f.__code__.co_argcount][-len(f.__defaults__) :]

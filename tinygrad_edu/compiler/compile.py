@@ -558,6 +558,8 @@ class _Writer:
                 seen.add(text)
                 own_target = leaf in self._into and self._into[leaf] is target
             else:
+                if isinstance(leaf, np.ndarray) and not leaf.ndim and not any(self.as_arrays[i:][:1]):
+                    leaf = leaf[()]
                 fixed[f"_constant{i}"] = leaf
                 is_array = isinstance(leaf, np.ndarray)
                 text, own_target = f"array(_constant{i})" if is_array else f"_constant{i}", False
@@ -574,6 +576,8 @@ class _Writer:
         """The condition under which a result is NaN that may have to be 0."""
         parts = []
         for leaf, name in zip(self._leaves, results, strict=True):
+            if isinstance(leaf, (np.ndarray, np.floating, float)) and np.isnan(leaf).any():
+                return "True"
             if not isinstance(leaf, Entry) or not name.isidentifier():
                 continue
             y = leaf.y
@@ -598,7 +602,7 @@ class _Unpacking:
         with_keywords: bool,
     ):
         self._with_keywords = with_keywords
-        self._inputs = iter(inputs.items())
+        self._inputs = iter(inputs)
         self._names, self._fixed = names, fixed
         self._lines: list[str] = []
         self._arrays: list[str] = []
@@ -606,42 +610,47 @@ class _Unpacking:
         self._count = 0
 
     def tree(self, tree: Any, expression: str) -> None:
-        """A part of the arguments."""
+        """The positional arguments, or those by keyword."""
+        self._tree(self._named(tree), tree, expression)
+
+    def _named(self, tree: Any) -> Any:
+        """The tree with the name of its variable in the place of each leaf."""
+
+        def name(leaf: Any, _: str) -> str:
+            self._count += 1
+            return self._names[next(self._inputs)] if _is_read(leaf) else f"_static{self._count}"
+
+        return tree_map(name, tree, "")
+
+    def _tree(self, names: Any, tree: Any, expression: str) -> None:
         if isinstance(tree, dict):
             keys, kind = self._fix(list(tree)), self._fix(type(tree))
             # In this order, which the function may go by.
             self._unless(f"type({expression}) is {kind} and [*{expression}] == {keys}")
             for key, item in tree.items():
-                self._part(item, f"{expression}[{self._fix(key)}]")
-        elif isinstance(tree, (tuple, list)):
-            kind = (
-                ""
-                if expression == "args"
-                else f"type({expression}) is {self._fix(type(tree))} and "
-            )
+                self._part(names[key], item, f"{expression}[{self._fix(key)}]")
+        else:
+            kind = "" if expression == "args" else f"type({expression}) is {self._fix(type(tree))} and "
             self._unless(f"{kind}len({expression}) == {len(tree)}")
-            if tree:
-                names = [self._next_name(item) for item in tree]
-                self._lines.append(f"{', '.join(names)}, = {expression}")
-                for item, name in zip(tree, names, strict=True):
-                    self._inside(item, name)
+            variables = [self._variable(name) for name in names]
+            if variables:
+                self._lines.append(f"{', '.join(variables)}, = {expression}")
+            for name, item, variable in zip(names, tree, variables, strict=True):
+                self._inside(name, item, variable)
 
-    def _part(self, item: Any, expression: str) -> None:
-        name = self._next_name(item)
-        self._lines.append(f"{name} = {expression}")
-        self._inside(item, name)
-
-    def _next_name(self, item: Any) -> str:
+    def _variable(self, name: Any) -> str:
+        """The variable for a leaf, or for a part that is taken apart further."""
         self._count += 1
-        if _is_read(item):
-            self._entry, _ = next(self._inputs)
-            self._pending = [*getattr(self, "_pending", []), self._names[self._entry]]
-            return self._names[self._entry]
-        return f"_part{self._count}"
+        return name if isinstance(name, str) else f"_part{self._count}"
 
-    def _inside(self, item: Any, name: str) -> None:
+    def _part(self, name: Any, item: Any, expression: str) -> None:
+        variable = self._variable(name)
+        self._lines.append(f"{variable} = {expression}")
+        self._inside(name, item, variable)
+
+    def _inside(self, names: Any, item: Any, name: str) -> None:
         if isinstance(item, (dict, tuple, list)):
-            self.tree(item, name)
+            self._tree(names, item, name)
         elif isinstance(item, np.ndarray):
             self._arrays.append(name)
             self._expected += [item.shape, item.dtype]
@@ -685,7 +694,9 @@ def _form_code(form: Any, results: list[str], fixed: dict[str, Any]) -> str:
         if hasattr(form, "_fields"):
             fixed[name := f"_class{len(fixed)}"] = type(form)
             return f"{name}({', '.join(items)})"
-        return f"[{', '.join(items)}]" if isinstance(form, list) else f"({', '.join(items)},)"
+        if isinstance(form, list):
+            return f"[{', '.join(items)}]"
+        return f"({', '.join(items)},)" if items else "()"
     return results[form]
 
 

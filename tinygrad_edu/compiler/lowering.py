@@ -66,14 +66,14 @@ def _rows(x: Any) -> Any:
 
 
 def _softmax(x: Any, axis: Any = -1) -> Any:
-    if axis != -1:
+    if axis != -1 or not x.size:
         return None
     _, e, total = _rows(x)
     return e / total
 
 
 def _log_softmax(x: Any, axis: Any = -1) -> Any:
-    if axis != -1:
+    if axis != -1 or not x.size:
         return None
     shifted, _, total = _rows(x)
     return shifted - np.log(total)

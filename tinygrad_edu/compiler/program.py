@@ -187,6 +187,7 @@ class Body:
             slot = self._slots.get(source)
             if (
                 slot is not None
+                and not _may_show(source)
                 and slot.free_after <= i
                 and source.y.shape == y.shape
                 and source.y.dtype == y.dtype
@@ -496,7 +497,7 @@ class Body:
         elif primitive is square_sum:
             flat = self._flat(entry.inputs[0])
             text = f"{self._function(np.vdot, 'vdot')}({flat}, {flat})"
-        elif primitive in _REDUCTIONS and not entry.keywords and entry.inputs[0].y.ndim:
+        elif primitive in _REDUCTIONS and _is_full_reduction(entry):
             x = entry.inputs[0]
             flat = self._flat(x)
             flat = flat if self._arrays.get(x) is not None else f"{flat}.ravel()"
@@ -718,7 +719,7 @@ def _column_shapes(entries: Sequence[Entry]) -> set[tuple[int, ...]]:
     """
     shapes = set()
     for entry in entries:
-        if entry.primitive in _REDUCTIONS and entry.inputs[0] is not None:
+        if entry.primitive in _REDUCTIONS and _is_plain_reduction(entry) and entry.inputs[0]:
             x = entry.inputs[0].y
             axis = entry.keywords.get("axis")
             if x.ndim == 2 and axis == 1 and 2 * x.shape[1] <= x.shape[0] and x.shape[1] <= 64:
@@ -736,9 +737,18 @@ def _may_show(entry: Entry) -> bool:
         return False
     if primitive in (label_index, pick, subtract_at, assembled) or _is_product(entry):
         return False
-    if primitive in _REDUCTIONS and entry.keywords.keys() <= {"axis", "keepdims"}:
+    if primitive in _REDUCTIONS and _is_plain_reduction(entry):
         return False
     return entry.keywords != {} or _ufunc_of(primitive) is None
+
+
+def _is_full_reduction(entry: Entry) -> bool:
+    x = entry.inputs[0]
+    return x is not None and len(entry.values) == 1 and not entry.keywords and x.y.ndim > 0
+
+
+def _is_plain_reduction(entry: Entry) -> bool:
+    return len(entry.values) == 1 and entry.keywords.keys() <= {"axis", "keepdims"}
 
 
 def _is_product(entry: Entry) -> bool:
