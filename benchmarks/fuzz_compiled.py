@@ -37,7 +37,7 @@ from tqdm import tqdm
 import tinygrad_edu as tg
 from benchmarks.fuzz import Failure, _prepare, refused, shrink
 from benchmarks.operations import OPERATIONS, literal
-from benchmarks.programs import Program, generate
+from benchmarks.programs import Program, generate, generate_one
 from tinygrad_edu.tensor import plain
 from tinygrad_edu.trees import tree_leaves
 
@@ -85,10 +85,16 @@ class Case:
         exec(self.source(), self.space)
         self.function = self.space["f"]
 
+    @property
+    def first(self) -> bool:
+        """Whether the dict is the first of the arguments, not the last."""
+        return len(self._of("argument")) % 2 == 1
+
     def source(self) -> str:
         """The function, with what encloses it."""
         named = self._of("named", "default")
-        signature = [*self._of("argument"), *(["tree"] if self._of("nested") else [])]
+        nested = ["tree"] if self._of("nested") else []
+        signature = nested + self._of("argument") if self.first else self._of("argument") + nested
         signature += [*(["*"] if named else [])]
         signature += [f"{n}=x_{n}" if self.places[n] == "default" else n for n in named]
         spellings = {
@@ -142,7 +148,7 @@ class Case:
         if len(values) % 2:
             args = [x if x.ndim else float(x) for x in args]
         if nested := self._of("nested"):
-            args.append({name: [values[name]] for name in nested})
+            args.insert(0 if self.first else len(args), {name: [values[name]] for name in nested})
         return args, {name: values[name] for name in self._of("named")}
 
     def put(self, values: Inputs, in_place: bool = False) -> None:
@@ -426,6 +432,26 @@ _LONG = (
 )
 
 
+def uncompilable(left_out: Sequence[str] = ()) -> dict[str, str]:
+    """The operations that by themselves cannot be compiled, or whose gradient cannot; and why."""
+    said = {}
+    for i, operation in enumerate(OPERATIONS):
+        for form in ("value", "gradient"):
+            number = FORMS.index(form)
+            program = generate_one(np.random.default_rng([i, number]), operation)
+            if program is None or operation.numpy in left_out or operation.numpy in said:
+                continue
+            case = case_of(program, number)
+            args, keywords = case.arguments(program.inputs)
+            try:
+                tg.compile(case.runnable())(*args, **keywords)
+            except tg.CompileError as error:
+                said[operation.numpy] = reason(Refused(str(error)))
+            except Exception:
+                continue  # a disagreement, or eager raises as well
+    return said
+
+
 @dataclass
 class Outcome:
     """What came of some programs.
@@ -472,7 +498,8 @@ def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The counts and what disagrees; the same as figures."""
     start = time.perf_counter()
     _prepare()
-    left_out = tuple(refused())
+    left_out = refused()
+    alone = uncompilable(left_out)
     outcome = Outcome()
     chunks = [range(i, min(i + 50, options.programs)) for i in range(0, options.programs, 50)]
     context = multiprocessing.get_context("spawn")
@@ -480,20 +507,22 @@ def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         ProcessPoolExecutor(options.jobs, context, initializer=_prepare) as pool,
         tqdm(total=options.programs, desc="programs", leave=False) as bar,
     ):
-        for part in [pool.submit(examine, chunk, options.seed, left_out) for chunk in chunks]:
+        every = (options.seed, (*left_out, *alone))
+        for part in [pool.submit(examine, chunk, *every) for chunk in chunks]:
             outcome.add(part.result())
             bar.update(part.result().programs.total())
             bar.set_postfix(failures=len(outcome.failures))
     seconds = time.perf_counter() - start
-    return report(outcome, seconds), {
+    return report(outcome, alone, seconds), {
         "programs": outcome.programs,
         "refusals": outcome.refusals,
+        "alone": alone,
         "failures": [asdict(failure) for failure in outcome.failures],
         "seconds": seconds,
     }
 
 
-def report(outcome: Outcome, seconds: float) -> str:
+def report(outcome: Outcome, alone: dict[str, str], seconds: float) -> str:
     """The outcome as text."""
     forms = ", ".join(f"{count} {form}" for form, count in outcome.programs.items())
     parts = [
@@ -507,4 +536,6 @@ def report(outcome: Outcome, seconds: float) -> str:
     ]
     reasons = [f"- {count}: {text}" for text, count in outcome.refusals.most_common(12)]
     parts.append("\n".join(["Why programs cannot be compiled", *reasons]))
+    single = [f"- `{text}`: {why}" for text, why in alone.items()]
+    parts.append("\n".join([f"{len(alone)} operations in no program: not by themselves", *single]))
     return "\n\n".join(parts)

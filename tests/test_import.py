@@ -21,6 +21,7 @@ FLOORS = {
     "book": 1,
     "recording": 2,
     "tensor": 2,
+    "tracing": 2,
     "transforms": 3,
     "gradcheck": 3,
     "testing": 4,

@@ -149,14 +149,15 @@ class Optimizer:
                 if entry and entry.requires_grad:
                     entry.grad = g
 
-    def take_over(self) -> None:
-        """Has the parameters show their parts of the vectors from now on, where nobody objects.
+    def take_over(self) -> bool:
+        """Has the parameters show their parts of the vectors from now on; whether all of them do.
 
-        The first update does so anyway, unless a program holds the arrays by then.
+        Those do not whose arrays somebody else holds. The first update does the same, but by then
+        a program may hold all of them.
         """
         for v in self._vectors:
-            elsewhere = [i for i, p, _ in v.rows if p._array.base is not v.memory]
-            v.hand_back(v.fetch(elsewhere))
+            v.hand_back(v.fetch(v.elsewhere()))
+        return not any(v.elsewhere() for v in self._vectors)
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """All parameters of two axes and more as one vector, and its part of `gradients`.
@@ -391,6 +392,10 @@ class _Vectors:
         self.t += 1
         for values, gradients, state in self.all_pieces:
             update(values, gradients, self.t, state)
+
+    def elsewhere(self) -> list[int]:
+        """The positions of the parameters whose arrays are not in the vector."""
+        return [i for i, p, _ in self.rows if p._array.base is not self.memory]
 
     def fetch(self, elsewhere: Sequence[int]) -> list[tuple[Tensor, np.ndarray]]:
         """Copies the values of these parameters; returns each parameter with its part."""

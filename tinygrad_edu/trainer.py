@@ -16,7 +16,7 @@ from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, finite_numbers, random_generator
 from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
-from tinygrad_edu.recording import no_grad
+from tinygrad_edu.recording import mode, no_grad
 from tinygrad_edu.tensor import Tensor, plain
 from tinygrad_edu.tracing import CompileError
 from tinygrad_edu.transforms import gradients
@@ -151,6 +151,7 @@ class Trainer:
         self.history = History()
         self._stopping = False
         self._watched = True
+        self._in_place = False
         self.compiled = compiled
         self._program: Any = None
         self._weights: list[tuple[np.ndarray, np.ndarray]] = []
@@ -255,16 +256,18 @@ class Trainer:
 
     def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """One step of training; returns the outputs from before it."""
-        value, outputs = (self._by_program if self.compiled else self._by_backward)(X, y)
+        # In debug mode each operation is looked at, which a program does not do.
+        by_program = self.compiled and not mode.watched
+        value, outputs = (self._by_program if by_program else self._by_backward)(X, y)
         self.history.loss.append(value)
         for callback in self.callbacks:
             callback.on_gradients(self)
-        if self.compiled and not self._watched:
+        if by_program and not self._watched:
             self.optimizer.step_again()
         else:
             self.optimizer.step()
             # From here to the end of a fit only callbacks can put in another array or Tensor.
-            self._watched = bool(self.callbacks)
+            self._watched = bool(self.callbacks) or not (by_program and self._in_place)
         for callback in self.callbacks:
             callback.on_step_end(self)
         return outputs
@@ -288,10 +291,12 @@ class Trainer:
     def _by_program(self, X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The same by a compiled program, which writes where the optimiser reads the gradients."""
         try:
-            if self._program is None:
-                self._program = self._compiled()
-            elif self._watched:
-                self._program.check()
+            if self._watched:
+                self._in_place = self.optimizer.take_over()
+                if self._program is None:
+                    self._program = self._compiled()
+                else:
+                    self._program.check()
             value, outputs, *_ = self._program(X, y)
         except CompileError as error:
             self.compiled = False
@@ -323,7 +328,6 @@ class Trainer:
                 raise CompileError("a parameter has no influence on the loss")
             return value, outputs, *found
 
-        self.optimizer.take_over()
         into = [None, None, *self.optimizer.gradients]
         return Compiled(step, reuse_outputs=True, into=into, watched=False)
 

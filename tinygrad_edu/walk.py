@@ -116,7 +116,7 @@ def _walk(
         g = gradients.pop(entry)
         y, values, rules = entry.y, entry.values, entry.primitive.rules
         if lift is not None:
-            if entry.name and g.name is None:
+            if entry.name and getattr(g, "name", "") is None:
                 g.name = f"d{entry.name}"
             y = lift(entry, y)
             values = [

@@ -96,7 +96,7 @@ class Compiled:
         self._local = _Local()
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        if keywords:
+        if keywords or mode.watched:
             return self._choose(args, keywords)
         return self._local.run(self, *args)
 
@@ -147,6 +147,8 @@ class Compiled:
         local = self._local
         if local.busy or mode.trace is not None or _is_recorded((args, keywords)):
             return self.function(*args, **keywords)
+        if mode.watched:
+            return self._without_program(args, keywords)
         local.busy = True
         try:
             args, keywords = _as_arrays((args, keywords))

@@ -56,8 +56,9 @@ def _ufunc_of(primitive: Primitive) -> Any:
         {p: f for f, p in PRIMITIVES.items() if isinstance(f, np.ufunc) and f.signature is None}
     )
     found = (functions or _UFUNCS).get(primitive)
-    if found is None and isinstance(primitive.forward, np.ufunc):
-        found = primitive.forward
+    forward = primitive.forward
+    if found is None and isinstance(forward, np.ufunc) and forward.signature is None:
+        found = forward
     return found if found is not None and found.nout == 1 else None
 
 

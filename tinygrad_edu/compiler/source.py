@@ -424,9 +424,7 @@ class _Printer:
             return "np.astype"
         known = primitive.name.startswith("np.")
         if not known and primitive.name.startswith("tg."):
-            import tinygrad_edu
-
-            known = hasattr(tinygrad_edu, primitive.name[3:])
+            known = primitive.name[3:] in neural.__all__
         if known:
             return primitive.name
         name = re.sub(r"\W+", "_", primitive.name)
