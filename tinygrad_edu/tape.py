@@ -130,8 +130,9 @@ class Argument(Entry):
 
 def set_anew(inputs: Iterable[Entry]) -> None:
     """Takes note that inputs were given new values in the arrays that they have."""
+    now = _tick()
     for entry in inputs:
-        entry.order, entry.shown = _tick(), None
+        entry.order, entry.shown = now, None
 
 
 def reachable(*outputs: Entry) -> list[Entry]:

@@ -297,12 +297,14 @@ class Trainer:
                     self._program = self._compiled()
                 else:
                     self._program.check()
-            value, outputs, *_ = self._program(X, y)
+            value, outputs = self._program(X, y)[:2]
         except CompileError as error:
             self.compiled = False
             _logger().warning("training without a compiled program: %s", error)
+            self._watched = True
             return self._by_backward(X, y)
         except FloatingPointError:  # of a gradient; whether the loss is to blame is seen there
+            self._watched = True
             return self._by_backward(X, y)
         if self._watched:
             self._weights = self.optimizer.weights() if self.l2 else []
