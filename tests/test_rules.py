@@ -199,8 +199,10 @@ def arguments_for(function, x, y):
     return (x, y) if function in OF_TWO or getattr(function, "nin", 1) == 2 else (x,)
 
 
+# Of whole numbers and truth values.
+OF_BITS = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
 # What np.empty_like holds is anybody's guess, and NumPy's files are not read here.
-NOT_COMPARED = {np.empty_like, np.save, np.savetxt, np.savez, np.savez_compressed}
+NOT_COMPARED = {np.empty_like, np.save, np.savetxt, np.savez, np.savez_compressed, *OF_BITS}
 
 
 @pytest.mark.parametrize(
@@ -215,6 +217,14 @@ def test_constant_functions_give_plain_arrays(function):
     if isinstance(expected, tuple):
         assert [type(part) for part in actual] == [type(part) for part in expected]
     np.testing.assert_array_equal(actual, expected)
+
+
+def test_operations_on_bits_give_plain_arrays():
+    x, y = np.array([1, 2, 7]), np.array([3, 0, 5])
+    a, b = tg.Tensor(x), tg.Tensor(y)
+    for actual, expected in ((a & b, x & y), (a | y, x | y), (x ^ b, x ^ y), (~a, ~x)):
+        assert type(actual) is np.ndarray
+        np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("op", ["<", "<=", ">", ">=", "==", "!="])

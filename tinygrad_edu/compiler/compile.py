@@ -560,7 +560,11 @@ class _Writer:
                 seen.add(text)
                 own_target = leaf in self._into and self._into[leaf] is target
             else:
-                if isinstance(leaf, np.ndarray) and not leaf.ndim and not any(self.as_arrays[i:][:1]):
+                if (
+                    isinstance(leaf, np.ndarray)
+                    and not leaf.ndim
+                    and not any(self.as_arrays[i:][:1])
+                ):
                     leaf = leaf[()]
                 fixed[f"_constant{i}"] = leaf
                 is_array = isinstance(leaf, np.ndarray)
@@ -632,7 +636,11 @@ class _Unpacking:
             for key, item in tree.items():
                 self._part(names[key], item, f"{expression}[{self._fix(key)}]")
         else:
-            kind = "" if expression == "args" else f"type({expression}) is {self._fix(type(tree))} and "
+            kind = (
+                ""
+                if expression == "args"
+                else f"type({expression}) is {self._fix(type(tree))} and "
+            )
             self._unless(f"{kind}len({expression}) == {len(tree)}")
             variables = [self._variable(name) for name in names]
             if variables:

@@ -254,7 +254,7 @@ class _Printer:
             for module, used in (("numpy as np", "np."), ("tinygrad_edu as tg", "tg."))
             if any(used in line for line in text)
         ]
-        source = Source("".join(imports) + "\n" * bool(imports) + "\n".join(text) + "\n")
+        source = Source("".join(imports) + "\n" * bool(imports) + "\n".join(text))
         source.given = self.given
         return source
 

@@ -67,7 +67,6 @@ class Tape(tape.Tape):
             h = np.maximum(0, x @ w)      # (4, 3)
             loss = np.sum(h * h)
             dw = x.T @ (2 * h * (h > 0))  # (2, 3)
-            <BLANKLINE>
         """
         from tinygrad_edu.compiler.source import written
 
