@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import cProfile
 import dataclasses
 import functools
 import itertools
@@ -259,6 +260,32 @@ def test_tensors_as_arguments():
             assert same(fast(x), f(W))
 
 
+def test_names_of_functions_as_names_of_arguments():
+    def f(exp, dot, empty, out, copyto, array, compiled, args, run, errstate, buffer, zero):
+        total = np.sum(np.exp(exp) * dot + empty - out + copyto * array) + np.sum(compiled @ args)
+        return total + np.sum(run * errstate + np.maximum(buffer, 0) * zero)
+
+    rng = np.random.default_rng(0)
+    args = [rng.normal(size=(3, 3)) for _ in range(12)]
+    check(tg.value_and_grad(f, tuple(range(12))), args, args[::-1])
+    check(lambda α, d: α * d["for"] + d["a b"] * d[1], (W, {"for": W, "a b": X, 1: 2 * X}))
+
+
+def test_a_profiler_may_be_at_work():
+    def profiler(*_):
+        return None
+
+    sys.setprofile(profiler)
+    try:
+        fast = tg.compile(lambda x: np.tanh(x))
+        assert same(fast(W), np.tanh(W))
+        assert sys.getprofile() is profiler
+    finally:
+        sys.setprofile(None)
+    with cProfile.Profile():
+        assert same(tg.compile(lambda x: np.tanh(x))(W), np.tanh(W))
+
+
 # Results.
 
 
@@ -317,6 +344,16 @@ def test_reused_outputs_are_the_same_memory_with_new_values():
         assert same(found, f(w, x))
         gradients.append(found[1])
     assert gradients[0] is gradients[1] is gradients[2]
+
+
+def test_reused_outputs_may_be_the_next_arguments():
+    step = tg.compile(lambda w, v: (w - 0.1 * v, v + w), reuse_outputs=True)
+    w, v = W.copy(), X.copy()
+    found = w, v
+    for _ in range(4):
+        w, v = w - 0.1 * v, v + w
+        found = step(*found)
+        assert same(found, (w, v))
 
 
 def test_the_source_and_the_number_of_programs():

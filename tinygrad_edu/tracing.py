@@ -273,11 +273,14 @@ class naming:
         self.trace = trace
 
     def __enter__(self) -> None:
-        self._outer = sys.getprofile()
-        sys.setprofile(self._at)
+        # A profiler that is at work cannot be put back from here: then there are no names.
+        self._is_alone = sys.getprofile() is None
+        if self._is_alone:
+            sys.setprofile(self._at)
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(self._outer)
+        if self._is_alone:
+            sys.setprofile(None)
 
     def _at(self, frame: Any, event: str, _: Any) -> None:
         if event != "return" or mode.trace is not self.trace:

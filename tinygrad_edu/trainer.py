@@ -318,7 +318,7 @@ class Trainer:
 
     def _compiled(self) -> Any:
         """The program: loss, outputs, and the gradients of all parameters into their places."""
-        from tinygrad_edu.compiler.compile import Compiled
+        from tinygrad_edu.compiler.compiled import Compiled
 
         model, loss, params = self.model, self.loss, self.optimizer.params
 

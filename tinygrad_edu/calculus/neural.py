@@ -328,12 +328,26 @@ def _classes_apart(logits: Any) -> Any:
     return np.asfortranarray(logits) if type(logits) is np.ndarray and classes < n else logits
 
 
+@primitive
+def one_hot(labels: Any, classes: int) -> Any:
+    """For each label a row of truth values, true at the label alone.
+
+    Example:
+        >>> one_hot(np.array([0, 2]), 3)
+        array([[ True, False, False],
+               [False, False,  True]])
+    """
+    return (np.arange(classes)[:, None] == labels).T
+
+
+one_hot.derivative(None)
+
+
 def _cross_entropy_dlogits(g: Any, y: Any, logits: Any, labels: Any, kept: Any = None) -> Any:
     """(softmax(logits) - one_hot(labels)) / n."""
     probs = softmax(_classes_apart(logits)) if kept is None else kept
     n, classes = logits.shape
-    one_hot = (np.arange(classes)[:, None] == labels).T
-    return (probs - one_hot) * (g / n)
+    return (probs - one_hot(labels, classes)) * (g / n)
 
 
 cross_entropy.derivative(_cross_entropy_dlogits, None, keep=_cross_entropy_and_softmax)

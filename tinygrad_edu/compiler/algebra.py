@@ -10,25 +10,32 @@ be written so short.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinygrad_edu.calculus import neural
-from tinygrad_edu.calculus.indexing import getitem
 from tinygrad_edu.calculus.shapes import astype
 from tinygrad_edu.compiler import lowering
+from tinygrad_edu.compiler.patterns import (
+    COMMUTATIVE,
+    KINDS,
+    Pattern,
+    arguments_of,
+    frozen,
+    matches,
+    number_of,
+    primitive_of,
+)
 from tinygrad_edu.recording import recording
-from tinygrad_edu.rules import PRIMITIVES, Primitive, numpy_name
+from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Argument, Entry, reachable
 from tinygrad_edu.tensor import Tensor, lift
 from tinygrad_edu.tracing import (
     _ARITHMETIC,
     Trace,
     _flows,
-    constant_of,
     pack,
     tracing,
     variable,
@@ -40,7 +47,7 @@ __all__ = ["ALGEBRA", "STABLE", "Rule", "Simplifier", "StableTrace", "lowered", 
 STABLE = """
     1 / (1 + exp(-x))                    -> sigmoid(x)
     exp(x - max(x, k))                   -> exp(x)              if known(sum(exp(x - max(x, k)), k))
-    exp(x) / sum(exp(x), k)              -> softmax(x, axis=axis_of(k))      if k.get("keepdims")
+    exp(x) / sum(exp(x), k)              -> softmax(x, axis=axis_of(k))      if is_plain(k)
     exp(x) / sum(exp(x))                 -> softmax(x, axis=None)
     log(softmax(x, k))                   -> log_softmax(x, k)
     log(softmax(x, k)[i])                -> log_softmax(x, k)[i]
@@ -55,7 +62,6 @@ STABLE = """
     (c * x) / d                          -> (c / d) * x
     1 * x                                -> x
 """
-
 # Of a whole program.
 ALGEBRA = """
     variable(x)                          -> x
@@ -101,8 +107,8 @@ ALGEBRA = """
     sum(-x, k)                           -> -sum(x, k)
     sum(c * x)                           -> c * sum(x)
     sum(broadcast_to(x, shape))          -> (size(shape) / x.size) * sum(x)
-    ones @ x                             -> sum(x, axis=0)
-    transpose(x @ y)                     -> transpose(y) @ transpose(x)
+    ones @ x                             -> sum(x, axis=0)              if x.ndim == 2
+    transpose(x @ y)                     -> transpose(y) @ transpose(x) if x.ndim == y.ndim == 2
     (c * x) @ y                          -> c * (x @ y)                 if smaller(x @ y, x)
     c < x                                -> x > c
     c > x                                -> x < c
@@ -111,26 +117,16 @@ ALGEBRA = """
     x > 0                                -> relu(x) > 0                 if known(relu(x))
     astype(x, n)                         -> x
 """
-
 # Of a program that is only to be run.
 LOWERING = """
     sum(square(x))                       -> square_sum(x)
     sum(x * x)                           -> square_sum(x)
-    x - transpose(equal(n, y))           -> minus_one_hot(x, n, y)
+    x - one_hot(y, n)                    -> minus_one_hot(x, y)
     -(x + y)                             -> (-y) - x                    if smaller(y, x)
 """
 
-_ANY, _NUMBER, _ONES, _STATIC, _KEYWORDS = range(5)
-_KINDS = {
-    **dict.fromkeys(("x", "y", "z"), _ANY),
-    **dict.fromkeys(("c", "d"), _NUMBER),
-    **dict.fromkeys(("i", "n", "shape", "rows"), _STATIC),
-    "ones": _ONES,
-    "k": _KEYWORDS,
-}
-_COMMUTATIVE = {PRIMITIVES[f] for f in (np.add, np.multiply, np.maximum, np.minimum)}
 _FUNCTIONS: dict[str, Any] = {
-    f.__name__: f
+    getattr(f, "__name__"): f  # noqa: B009  (some stubs of NumPy know no name)
     for f in (
         *(np.exp, np.log, np.sum, np.mean, np.max, np.maximum, np.square, np.copy, np.positive),
         *(np.transpose, np.reshape, np.broadcast_to, neural.sigmoid, neural.softmax, neural.relu),
@@ -141,33 +137,8 @@ _FUNCTIONS |= {
     "variable": variable,
     "square_sum": lowering.square_sum,
     "minus_one_hot": lowering.minus_one_hot,
-    "equal": np.equal,
+    "one_hot": neural.one_hot,
 }
-
-
-class Pattern(NDArrayOperatorsMixin):
-    """The left side of a rule: an operation on patterns, or a variable."""
-
-    def __init__(self, primitive: Any, args: Any = (), keywords: Any = None, name: str = ""):
-        self.primitive, self.args, self.keywords = primitive, args, keywords or {}
-        self.name, self.kind = name, _KINDS.get(name)
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **keywords: Any) -> Pattern:
-        return Pattern(_primitive_of(ufunc), args, keywords)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Pattern:
-        return Pattern(_primitive_of(function), args, keywords)
-
-    def __record__(self, primitive: Primitive, args: Any, keywords: Any) -> Pattern:
-        return Pattern(primitive, args, keywords)
-
-    def __getitem__(self, index: Any) -> Pattern:
-        index = Pattern(pack, index) if isinstance(index, tuple) else index
-        return Pattern(getitem, (self, index))
-
-
-def _primitive_of(function: Any) -> Any:
-    return PRIMITIVES.get(function) or constant_of(function, numpy_name(function))
 
 
 def _call(function: Any) -> Any:
@@ -177,7 +148,7 @@ def _call(function: Any) -> Any:
         if args and isinstance(args[-1], dict):
             *args, more = args  # type: ignore[assignment]
             return function(*args, **more, **keywords)
-        if args and isinstance(args[-1], Pattern) and args[-1].kind == _KEYWORDS:
+        if args and isinstance(args[-1], Pattern) and args[-1].kind == "keywords":
             *args, more = args  # type: ignore[assignment]
             made = function(*args, **keywords)
             made.keywords = more
@@ -188,6 +159,14 @@ def _call(function: Any) -> Any:
 
 
 _NAMESPACE = {name: _call(function) for name, function in _FUNCTIONS.items()}
+
+
+# Rules of these only move values or compare them.
+_OF_ANY_DTYPE = {
+    *(PRIMITIVES[f] for f in (np.copy, np.positive, np.transpose, np.reshape, np.broadcast_to)),
+    *(variable, astype),
+    *(primitive_of(f) for f in (np.less, np.greater, np.invert)),
+}
 
 
 class Rule:
@@ -202,7 +181,7 @@ class Rule:
         self.text = " ".join(text.split())
         left, _, rest = self.text.partition(" -> ")
         right, _, condition = rest.partition(" if ")
-        variables = {name: Pattern(None, name=name) for name in _KINDS}
+        variables = {name: Pattern(None, name=name) for name in KINDS}
         self.left: Pattern = eval(left, {**_NAMESPACE, **variables})
         self._right = compile(right, self.text, "eval")
         self._condition = condition
@@ -210,6 +189,12 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"<rule {self.text}>"
+
+    def fits_dtypes(self, entry: Entry, bound: dict[str, Any]) -> bool:
+        """Whether the rule holds for such values: arithmetic of whole numbers wraps around."""
+        labels = ("y",) if "one_hot" in self.text or "cross_entropy" in self.text else ()
+        read = [v for name, v in bound.items() if KINDS[name] == "array" and name not in labels]
+        return self.left.primitive in _OF_ANY_DTYPE or all(map(_is_float, (entry, *read)))
 
     def right(self, simplifier: Simplifier, bound: dict[str, Any]) -> Any:
         """The right side with what the variables stand for, or None if the condition fails."""
@@ -220,11 +205,17 @@ class Rule:
             "axis_of": lambda k: k.get("axis"),
             "size": lambda shape: float(np.prod(shape)),
             "each": _names_each_row,
+            "is_plain": lambda k: k.get("keepdims") is True and k.keys() <= {"axis", "keepdims"},
             "smaller": lambda x, y: x.size < y.size,
         }
         if self._condition and not simplifier.holds(self._condition, namespace):
             return None
         return eval(self._right, namespace)
+
+
+def _is_float(x: Any) -> bool:
+    y = x.y if isinstance(x, Entry) else x
+    return isinstance(y, float) or (isinstance(y, np.ndarray) and y.dtype.kind == "f")
 
 
 def _as_operand(value: Any) -> Any:
@@ -300,7 +291,8 @@ class Simplifier(Trace):
         if _is_elementwise(primitive):
             args = _with_numbers(args)
         is_draw = getattr(primitive, "draws", False)
-        if not is_draw and not any(isinstance(a, Entry) for a in args):
+        is_kept = is_draw or primitive is lowering.label_index
+        if not is_kept and not any(isinstance(a, Entry) for a in args):
             return _constant(primitive.forward(*args, **keywords))
         key = _key(primitive, args, keywords)
         if primitive is variable:
@@ -330,13 +322,18 @@ class Simplifier(Trace):
 
     def _simplified(self, entry: Entry) -> Any:
         if entry.primitive in self._lowered:
-            operands = [_as_operand(a) for a in _arguments(entry)]
+            operands = [_as_operand(a) for a in arguments_of(entry)]
             new = self._lowered[entry.primitive](*operands, **entry.keywords)
             if new is not None and (new.shape, new.dtype) == (entry.y.shape, entry.y.dtype):
                 return new._entry if isinstance(new, Tensor) else new
         for rule in self._rules.get(entry.primitive, ()):
-            for bound in _matches(rule.left, entry, {}):
-                right = rule.right(self, bound)
+            for bound in matches(rule.left, entry, {}):
+                if not rule.fits_dtypes(entry, bound):
+                    continue
+                try:
+                    right = rule.right(self, bound)
+                except (ValueError, TypeError, IndexError):  # it is not made for these
+                    continue
                 if right is None:
                     continue
                 new = right._entry if isinstance(right, Tensor) else _constant(right)
@@ -382,130 +379,19 @@ def _constant(y: Any) -> Any:
     return y
 
 
-def _number(value: Any) -> float | int | None:
-    """The number that a constant is, or consists of throughout."""
-    if isinstance(value, (bool, Entry)) or value is None:
-        return None
-    if type(value) in (float, int):
-        return value
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiu" and value.size:
-        first = value.flat[0] if isinstance(value, np.ndarray) else value
-        return first.item() if np.all(value == first) else None
-    return None
-
-
-def _matches(pattern: Any, x: Any, bound: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All ways in which a pattern fits an entry or a constant."""
-    if not isinstance(pattern, Pattern):
-        number = _number(x)
-        if (number is not None and number == pattern) or (x is pattern and x is not None):
-            yield bound
-        return
-    if pattern.primitive is None:
-        value = _fit(pattern.kind, x)
-        if value is _NO_FIT:
-            return
-        if pattern.name in bound:
-            if _same(bound[pattern.name], value):
-                yield bound
-        else:
-            yield {**bound, pattern.name: value}
-        return
-    if pattern.primitive is pack and isinstance(x, tuple):
-        primitive, args, keywords = pack, list(x), {}
-    elif isinstance(x, Entry) and x.primitive is pattern.primitive:
-        primitive, args, keywords = x.primitive, _arguments(x), x.keywords
-    else:
-        return
-    wanted = pattern.keywords
-    if isinstance(wanted, Pattern):  # k
-        if "k" in bound and not _same(bound["k"], keywords):
-            return
-        bound = {**bound, "k": keywords}
-    else:
-        if wanted.keys() != keywords.keys():
-            return
-        for name, part in wanted.items():
-            bounds = list(_matches(part, keywords[name], bound))
-            if not bounds:
-                return
-            bound = bounds[0]
-    if len(args) != len(pattern.args):
-        return
-    orders = [args]
-    if primitive in _COMMUTATIVE:
-        orders.append(args[::-1])
-    for order in orders:
-        yield from _all_match(pattern.args, order, bound)
-
-
-def _all_match(
-    patterns: Sequence[Any], args: Sequence[Any], bound: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    if not patterns:
-        yield bound
-        return
-    for found in _matches(patterns[0], args[0], bound):
-        yield from _all_match(patterns[1:], args[1:], found)
-
-
-_NO_FIT = object()
-
-
-def _fit(kind: Any, x: Any) -> Any:
-    """What a variable of a kind stands for if it meets `x`."""
-    if kind == _NUMBER:
-        number = _number(x)
-        return _NO_FIT if number is None else float(number)
-    if kind == _ONES:
-        is_ones = isinstance(x, np.ndarray) and x.ndim == 1 and _number(x) == 1
-        return x if is_ones else _NO_FIT
-    if kind == _STATIC:
-        return x
-    return x if isinstance(x, (Entry, np.ndarray)) else _NO_FIT
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Entry) or isinstance(b, Entry):
-        return a is b
-    return bool(type(a) is type(b) and _frozen(a) == _frozen(b))
-
-
-def _arguments(entry: Entry) -> list[Any]:
-    return [
-        value if source is None else source
-        for source, value in zip(entry.inputs, entry.values, strict=True)
-    ]
-
-
 def _is_call(entry: Entry, args: Sequence[Any], keywords: dict[str, Any]) -> bool:
     """Whether an entry is the operation on these very arguments."""
-    own = _arguments(entry)
+    own = arguments_of(entry)
     same = len(own) == len(args) and all(a is b for a, b in zip(own, args, strict=True))
-    return same and _frozen(entry.keywords) == _frozen(keywords)
+    return same and frozen(entry.keywords) == frozen(keywords)
 
 
 def _key(primitive: Primitive, args: Any, keywords: dict[str, Any]) -> Any:
     """What makes two operations the same."""
-    parts = [id(a) if isinstance(a, Entry) else _frozen(a) for a in args]
-    if primitive in _COMMUTATIVE:
+    parts = [id(a) if isinstance(a, Entry) else frozen(a) for a in args]
+    if primitive in COMMUTATIVE:
         parts.sort(key=repr)
-    return primitive, tuple(parts), tuple(sorted((n, _frozen(v)) for n, v in keywords.items()))
-
-
-def _frozen(value: Any) -> Any:
-    """A constant as a key."""
-    if isinstance(value, np.ndarray):
-        return (value.shape, value.dtype.str, value.tobytes())
-    if isinstance(value, np.generic):
-        return (value.dtype.str, value.tobytes())
-    if isinstance(value, (tuple, list)):
-        return tuple(_frozen(part) for part in value)
-    if isinstance(value, dict):
-        return tuple((key, _frozen(part)) for key, part in value.items())
-    if isinstance(value, slice):
-        return ("slice", value.start, value.stop, value.step)
-    return (type(value).__name__, repr(value))
+    return primitive, tuple(parts), tuple(sorted((n, frozen(v)) for n, v in keywords.items()))
 
 
 _BY_KEYWORD = {
@@ -562,7 +448,7 @@ def _with_numbers(args: list[Any]) -> list[Any]:
 
     def shorter(a: Any) -> Any:
         fits = isinstance(a, (np.ndarray, np.generic)) and a.dtype == whole[0].dtype
-        number = _number(a) if fits else None
+        number = number_of(a) if fits else None
         return a if number is None else number
 
     return [shorter(a) for a in args]

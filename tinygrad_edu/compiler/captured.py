@@ -24,7 +24,7 @@ from tinygrad_edu.tracing import CompileError
 
 __all__ = ["Place", "State"]
 
-_COMPILED = "tinygrad_edu.compiler.compile"
+_COMPILER = "tinygrad_edu.compiler."
 _DEEPEST = 4  # modules in modules: they may be in each other
 _WITHOUT_STATE = (type(None), str, bytes, int, float, Primitive)
 _OTHERS = ("numpy", "tinygrad_edu", "tqdm", "matplotlib", "scipy", "pandas")
@@ -99,7 +99,7 @@ class Place:
         """The arguments that a functools.partial holds."""
         return cls(
             lambda: partial.args,
-            lambda args: partial.__setstate__(
+            lambda args: partial.__setstate__(  # type: ignore[attr-defined]
                 (partial.func, args, partial.keywords, partial.__dict__)
             ),
             "argument",
@@ -135,7 +135,7 @@ class State:
         self._rebound: list[str] = []
         self._tensors: list[tuple[Place, Any]] = []
         for i, root in enumerate((f, *more)):
-            self._visit(root, Place(lambda root=root: root, _fixed, f"argument {i}"))
+            self._visit(root, _only_read(root, f"argument {i}"))
 
     def is_as_it_was(self) -> bool:
         """Whether the containers hold the same, arrays apart."""
@@ -254,8 +254,8 @@ class State:
         if _is_of_others(type(value).__module__, *_HOLDERS) or isinstance(value, collections.deque):
             _check_holds_no_arrays(value, place.name)
             return
-        if type(value).__module__ == _COMPILED:
-            self._visit(value.function, place)
+        if type(value).__module__.startswith(_COMPILER):
+            self._visit(getattr(value, "function", None), place)
             return
         prefix = f"{place.name}."
         attributes = getattr(value, "__dict__", None)
@@ -325,15 +325,15 @@ class State:
         self._visit(value, place)
 
 
+def _only_read(value: Any, name: str) -> Place:
+    return Place(lambda: value, _fixed, name)
+
+
 def _fixed(_: Any) -> None:
     raise CompileError(
         "a random generator among the arguments of a compiled function: let the function find it "
         "in an attribute, a variable of an enclosing function or a global one"
     )
-
-
-def _only_read(value: Any, name: str) -> Place:
-    return Place(lambda: value, _fixed, name)
 
 
 def _check_readable(value: Any, name: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.calculus.indexing import scatter_add
+from tinygrad_edu.recording import mode
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tensor import lift
 
@@ -33,7 +34,7 @@ __all__ = [
 def _label_index(labels: Any, n: int, classes: int) -> Any:
     """Where the entry of each row that its label names stands among all, row after row."""
     neural._checked_labels(np.broadcast_to(0.0, (n, classes)), labels)
-    return np.arange(n) * classes + labels
+    return np.arange(n) * classes + labels.astype(np.intp)
 
 
 def _subtract_at(x: Any, index: Any, value: Any) -> Any:
@@ -56,6 +57,11 @@ square_sum = Primitive(lambda x: np.vdot(x, x), "square_sum")
 # A vector of n values with pieces at some places, and 0 elsewhere.
 assembled = Primitive(_assembled, "assembled")
 dot = PRIMITIVES[np.matmul]
+
+
+def _index_of(labels: Any, n: int, classes: int) -> Any:
+    """`label_index` as an entry, also if the labels are known beforehand."""
+    return mode.trace.record(label_index, (labels, n, classes), {})
 
 
 def _rows(x: Any) -> Any:
@@ -82,7 +88,7 @@ def _log_softmax(x: Any, axis: Any = -1) -> Any:
 def _cross_entropy(logits: Any, labels: Any) -> Any:
     shifted, _, total = _rows(logits)
     n = logits.shape[0]
-    right = pick(shifted, label_index(labels, n, logits.shape[1]))
+    right = pick(shifted, _index_of(labels, n, logits.shape[1]))
     return (np.sum(np.log(total)) - np.sum(right)) * (1 / n)
 
 
@@ -129,10 +135,10 @@ def _scatter_add(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 def _add(a: Any, b: Any) -> Any:
     """The sum of pieces of a vector that do not overlap."""
-    entries = [getattr(x, "_entry", None) for x in (a, b)]
+    entries: list[Any] = [getattr(x, "_entry", None) for x in (a, b)]
     if not all(entry is not None and entry.primitive is assembled for entry in entries):
         return None
-    found = []
+    found: list[Any] = []
     for entry in entries:
         pieces = [lift(source, source.y) for source in entry.inputs]
         found += zip(entry.keywords["places"], pieces, strict=True)
@@ -150,12 +156,10 @@ def is_whole(entry: Any) -> bool:
     return ends == starts
 
 
-def minus_one_hot(x: Any, classes: Any, labels: Any) -> Any:
-    """x - one_hot(labels), if this is what the comparison of classes and labels makes."""
-    n, k = x.shape
-    if not np.array_equal(classes, np.arange(k)[:, None]) or labels.shape != (n,):
-        return None
-    return subtract_at(x, label_index(labels, n, k), 1.0)
+def minus_one_hot(x: Any, labels: Any) -> Any:
+    """x - one_hot(labels)."""
+    n, classes = x.shape
+    return subtract_at(x, _index_of(labels, n, classes), 1.0)
 
 
 # By primitive: called with the arguments of the operation; None if it does not go.

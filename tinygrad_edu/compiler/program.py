@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.calculus import neural
 from tinygrad_edu.compiler.lowering import (
     assembled,
     is_whole,
@@ -27,7 +26,7 @@ from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tracing import CompileError, pack
 
-__all__ = ["Body", "ordered"]
+__all__ = ["Body", "UnusualLabels", "ordered"]
 
 _MATMUL = PRIMITIVES[np.matmul]
 _TRANSPOSE = PRIMITIVES[np.transpose]
@@ -84,6 +83,10 @@ def ordered(outputs: Sequence[Entry], draws: Sequence[Entry] = ()) -> list[Entry
                 order.setdefault(entry)
                 pending.pop()
     return list(order)
+
+
+class UnusualLabels(Exception):
+    """Labels that are none of the classes: the function itself knows what to do with them."""
 
 
 class Slot:
@@ -206,7 +209,7 @@ class Body:
             if y.nbytes <= memory.nbytes <= 4 * y.nbytes
         ]
         if fitting:
-            memory, old = min(fitting, key=lambda pair: pair[0].nbytes)
+            memory = min((memory for memory, _ in fitting), key=lambda memory: memory.nbytes)
             self._free = [pair for pair in self._free if pair[0] is not memory]
         else:
             memory = _aligned(y.nbytes)
@@ -419,9 +422,9 @@ class Body:
         elif not isinstance(y, np.ndarray) or y.ndim == 0:
             self._scalar(i, entry)
         elif primitive is label_index:
-            self._label_index(i, entry)
+            self.names[entry] = "written where it is read"
         elif primitive is pick:
-            x, index = self._arguments(entry)
+            index = self._index(entry.inputs[1], entry.inputs[0])
             flat = self._flat(entry.inputs[0])
             flat = flat if self._arrays.get(entry.inputs[0]) is not None else f"{flat}.ravel()"
             out = self._buffer(i, entry)
@@ -609,15 +612,15 @@ class Body:
         (name,) = self._arguments(entry)
         axis, keepdims = entry.keywords.get("axis"), entry.keywords.get("keepdims", False)
         kind = _REDUCTIONS[entry.primitive]
-        if kind == "add" and x.y.ndim == 2 and x.y.dtype.kind == "f" and axis in (0, 1):
-            if x.y.shape[axis] and x.y.dtype.itemsize >= 4 and x.y.shape[axis] <= _SMALL_SUM:
-                ones = self._ones(x.y.shape[axis], x.y.dtype)
-                pair = f"{ones}, {name}" if axis == 0 else f"{name}, {ones}"
-                self._buffer(i, entry)
-                out = self._view_of(entry, lambda v: v.reshape(-1), "flat")
-                out = out.replace(".flat", ".reshape(-1)")
-                self._line(entry, f"dot({pair}, {out})")
-                return
+        is_matrix = x.y.ndim == 2 and axis in (0, 1) and x.y.dtype.char in "fd"
+        if kind == "add" and is_matrix and 0 < x.y.shape[axis] <= _SMALL_SUM:
+            ones = self._ones(x.y.shape[axis], x.y.dtype)
+            pair = f"{ones}, {name}" if axis == 0 else f"{name}, {ones}"
+            self._buffer(i, entry)
+            out = self._view_of(entry, lambda v: v.reshape(-1), "flat")
+            out = out.replace(".flat", ".reshape(-1)")
+            self._line(entry, f"dot({pair}, {out})")
+            return
         ufunc = getattr(np, kind)
         reduce = self._function(ufunc.reduce, f"{kind}_reduce")
         out = self._buffer(i, entry)
@@ -633,23 +636,29 @@ class Body:
                 piece = self._argument(source, entry.values[0])
                 self.lines.append(f"{out}[{start}:{stop}] = {piece}")
 
-    def _label_index(self, i: int, entry: Entry) -> None:
+    def _index(self, entry: Entry | None, x: Entry | None) -> str:
+        """Where in the memory of `x` the entries stand that labels name."""
+        assert entry is not None
         labels, n, classes = self._arguments(entry)
-        # In memory of its own, since it is written again only for other labels.
-        out = self.names[entry] = self._new_name(entry, "label_index")
-        self.fixed[out] = self._arrays[entry] = np.empty(entry.y.shape, np.intp)
-        self._slots[entry] = None
-        by_columns = (int(n), int(classes)) in self._columns
-        fill = _index_writer(int(n), int(classes), by_columns)
-        name = self._function(fill, "write_label_index")
-        self._line(entry, f"{name}({labels}, {out})")
+        array = self._arrays.get(x) if x is not None else None
+        flags = array.flags if array is not None else None
+        by_columns = flags is not None and flags.f_contiguous and not flags.c_contiguous
+        key = ("index", id(entry), by_columns)
+        if key not in self._constants:
+            # In memory of its own, since it is written again only for other labels.
+            out = self._constants[key] = self._new_name(entry, "label_index")
+            self.fixed[out] = np.empty(entry.y.shape, np.intp)
+            fill = _index_writer(int(n), int(classes), by_columns)
+            self._line(entry, f"{self._function(fill, 'write_label_index')}({labels}, {out})")
+        return self._constants[key]
 
     def _subtract_at(self, i: int, entry: Entry) -> None:
-        x, index, value = self._arguments(entry)
+        x, _, value = self._arguments(entry)
         source = entry.inputs[0]
         out = self._buffer(i, entry, over=[source])
         if out != x:
             self.lines.append(f"copyto({out}, {x})")
+        index = self._index(entry.inputs[1], entry)
         if self._arrays.get(entry) is not None:
             flat = self._flat(entry)
             self._line(entry, f"{flat}[{index}] -= {value}")
@@ -801,7 +810,7 @@ def _index_writer(n: int, classes: int, by_columns: bool) -> Callable[[Any, Any]
         seen = b""
         # A negative label is a large one if it is read without its sign.
         if largest(labels.view(unsigned[labels.itemsize])) >= classes:
-            neural._checked_labels(np.broadcast_to(0.0, (n, classes)), labels)
+            raise UnusualLabels
         if step == 1:
             np.add(starts, labels, out=out, casting="unsafe")
         else:

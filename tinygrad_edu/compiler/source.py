@@ -49,7 +49,11 @@ _COMPARISONS = {
     "np.equal": "==",
     "np.not_equal": "!=",
 }
-_LOGICAL = {"np.bitwise_and": ("&", 3), "np.bitwise_or": ("|", 2), "np.bitwise_xor": ("^", 2.5)}
+_LOGICAL: dict[str, tuple[str, float]] = {
+    "np.bitwise_and": ("&", 3),
+    "np.bitwise_or": ("|", 2),
+    "np.bitwise_xor": ("^", 2.5),
+}
 _METHODS = {
     PRIMITIVES[f]: f.__name__ for f in (np.sum, np.mean, np.max, np.min, np.reshape, np.transpose)
 }
@@ -133,15 +137,9 @@ def _name_layers(entries: Sequence[Entry]) -> None:
         elif entry.primitive is not None and _is_activation(entry) and found:
             named(entry, f"h{found[-1]}")
         losses = (neural.cross_entropy, neural.binary_cross_entropy, neural.softmax, neural.mse)
-        if entry.primitive in losses:
-            scores = entry.inputs[0]
-            if (
-                scores is not None
-                and scores.primitive
-                and re.fullmatch(r"z\d+|[^\W\d]*", scores.name or "")
-            ):
-                if scores.name is None or re.fullmatch(r"z\d+", scores.name):
-                    scores.name = "scores"
+        scores = entry.inputs[0] if entry.primitive in losses else None
+        if scores is not None and scores.primitive and re.fullmatch(r"z\d+|", scores.name or ""):
+            scores.name = "scores"
 
 
 def _is_activation(entry: Entry) -> bool:
@@ -185,7 +183,7 @@ def _replayed(outputs: Sequence[Entry], trace: Trace, backward: bool) -> list[En
                 for p, (source, value) in enumerate(zip(entry.inputs, entry.values, strict=True))
             ]
             result = trace.record(entry.primitive, tuple(args), entry.keywords)
-            result._entry.name = entry.name
+            result._own_entry().name = entry.name
             became[entry] = result
     results = [became[entry]._own_entry() for entry in outputs]
     return _with_gradients(results, trace) if backward else results
@@ -330,7 +328,7 @@ class _Printer:
             name = self._names[entry] = changed or self._name_of(entry)
             self._lines.append((f"{name}[{self._index(index)}] -= {entry.values[2]:g}", ""))
         elif changed is not None:
-            operator, number = changed_by(entry)
+            operator, number = changed_by(entry) or ("", "")
             self._names[entry] = changed
             self._lines.append((f"{changed} {operator}= {number}", comment))
         else:
@@ -375,6 +373,7 @@ class _Printer:
 
         name = primitive.name
         if primitive in _BINARY:
+            strength: float
             operator, strength = _BINARY[primitive]
             scaled = _divided(entry)
             if scaled is not None:
