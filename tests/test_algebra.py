@@ -1,4 +1,4 @@
-"""Each rewrite rule of compiled programs is right where it is used, and not used where it is not."""
+"""Each rewrite rule of compiled programs is right, and only used where it is."""
 
 from __future__ import annotations
 

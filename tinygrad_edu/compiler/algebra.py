@@ -10,6 +10,7 @@ be written so short.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,9 +47,9 @@ __all__ = ["ALGEBRA", "STABLE", "Rule", "Simplifier", "StableTrace", "lowered", 
 # Before a program is differentiated: what would overflow, or divide 0 by 0, as it is written.
 STABLE = """
     1 / (1 + exp(-x))                    -> sigmoid(x)
-    exp(x - max(x, k))                   -> exp(x)              if known(sum(exp(x - max(x, k)), k))
     exp(x) / sum(exp(x), k)              -> softmax(x, axis=axis_of(k))      if is_plain(k)
     exp(x) / sum(exp(x))                 -> softmax(x, axis=None)
+    softmax(x - y)                       -> softmax(x)          if is_column(y, x)
     log(softmax(x, k))                   -> log_softmax(x, k)
     log(softmax(x, k)[i])                -> log_softmax(x, k)[i]
     log(sigmoid(x))                      -> -softplus(-x)
@@ -205,6 +206,7 @@ class Rule:
             "axis_of": lambda k: k.get("axis"),
             "size": lambda shape: float(np.prod(shape)),
             "each": _names_each_row,
+            "is_column": lambda y, x: y.ndim == x.ndim and y.shape[-1] == 1,
             "is_plain": lambda k: k.get("keepdims") is True and k.keys() <= {"axis", "keepdims"},
             "smaller": lambda x, y: x.size < y.size,
         }
@@ -222,6 +224,7 @@ def _as_operand(value: Any) -> Any:
     return lift(value, value.y) if isinstance(value, Entry) else value
 
 
+@functools.cache
 def rules_of(table: str) -> list[Rule]:
     """The rules of a table, one for each line."""
     return [Rule(line) for line in table.splitlines() if line.strip()]

@@ -7,6 +7,7 @@ input that it is the last to read.
 
 from __future__ import annotations
 
+import collections
 import keyword
 import math
 from collections.abc import Callable, Sequence
@@ -124,6 +125,7 @@ class Body:
         self.rebound: list[tuple[str, Callable[[], Any]]] = []
         self.nbytes = 0
         self.kept: list[Entry] = []
+        self._counts: collections.Counter[str] = collections.Counter()
         self._entries = entries
         self._outputs = set(outputs)
         self._reuse = reuse
@@ -327,10 +329,10 @@ class Body:
         name = "".join(c if c.isalnum() else "_" for c in name).strip("_") or otherwise
         if keyword.iskeyword(name) or name[0].isdigit():
             name = f"{name}_"
-        base, count = name, 1
+        base = name
         while name in self._taken or name in self.fixed:
-            count += 1
-            name = f"{base}_{count}"
+            self._counts[base] += 1
+            name = f"{base}_{self._counts[base] + 1}"
         self._taken.add(name)
         return name
 

@@ -21,6 +21,7 @@ from tinygrad_edu.compiler.lowering import (
     square_sum,
     subtract_at,
 )
+from tinygrad_edu.compiler.patterns import number_of
 from tinygrad_edu.compiler.program import ordered
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry, reachable
@@ -78,15 +79,14 @@ def written(outputs: Sequence[Entry], again: Again | None, backward: bool) -> So
         results = _with_gradients(results, trace)
     given = trace.inputs | trace.captured.keys()
     found, simple = simplified(results, given, trace.draws)
-    names = {e: old.name for e, old in zip(found, results, strict=True) if isinstance(e, Entry)}
     final, last = lowered(found, given, simple.draws)
-    for entry, name in zip(final, names.values(), strict=False):
-        if isinstance(entry, Entry) and name and not entry.name:
+    names = [entry.name or "" for entry in results]
+    if not names[0].isidentifier():
+        names[0] = "loss" if np.ndim(results[0].y) == 0 else "y"
+    for entry, name in zip(final, names, strict=True):
+        if isinstance(entry, Entry) and entry.primitive and not (entry.name or "").isidentifier():
             entry.name = name
-    first = final[0]
-    if isinstance(first, Entry) and first.primitive is not None and not first.name:
-        first.name = "loss" if np.ndim(first.y) == 0 else "y"
-    return _Printer(final, last.draws).source()
+    return _Printer(final, last.draws, names).source()
 
 
 def explained(outputs: Sequence[Entry], again: Again | None, backward: bool) -> str:
@@ -218,8 +218,10 @@ def _with_gradients(results: list[Entry], trace: Trace) -> list[Entry]:
 class _Printer:
     """Writes entries as statements; what is read once stands within what reads it."""
 
-    def __init__(self, outputs: Sequence[Any], draws: Sequence[Entry]):
+    def __init__(self, outputs: Sequence[Any], draws: Sequence[Entry], names: Sequence[str] = ()):
         self._outputs = list(outputs)
+        self._output_names = names
+        self._results = {id(output) for output in outputs}
         computed = [entry for entry in outputs if isinstance(entry, Entry)]
         self._entries = ordered(list(dict.fromkeys(computed)), draws)
         self._readers: dict[Entry, list[Entry]] = {}
@@ -242,9 +244,13 @@ class _Printer:
         for entry in self._entries:
             if entry.primitive is not None and not self._is_inlined(entry):
                 self._state(entry)
-        for i, output in enumerate(self._outputs):
+        for i, (output, name) in enumerate(zip(self._outputs, self._output_names, strict=True)):
+            wanted = name if name.isidentifier() else f"result_{i}"
             if not isinstance(output, Entry):
-                self._lines.append((f"result_{i} = {self._constant(output)}", ""))
+                self._lines.append((f"{self._unique(wanted)} = {self._filled(output)}", ""))
+            elif self._names[output] != wanted and wanted not in self._taken:
+                # The same value under another name, too.
+                self._lines.append((f"{self._unique(wanted)} = {self._names[output]}", ""))
         width = min(max((len(line) for line, _ in self._lines), default=0), 60)
         text = [f"{line:{width}}  {comment}".rstrip() for line, comment in self._lines]
         imports = [
@@ -267,7 +273,7 @@ class _Printer:
     # Which values have names.
 
     def _is_inlined(self, entry: Entry) -> bool:
-        if entry in self._outputs:
+        if id(entry) in self._results:
             return False
         readers = self._readers.get(entry, [])
         cheap = entry.primitive is PRIMITIVES[np.transpose] or entry.primitive in (
@@ -304,7 +310,7 @@ class _Printer:
                 return entry.name if entry.primitive in _CHANGES else None
 
     def _unique(self, wanted: str) -> str:
-        name = re.sub(r"\W+", "_", wanted).strip("_") or "t"
+        name = wanted if wanted.isidentifier() else re.sub(r"\W+", "_", wanted).strip("_") or "t"
         name = f"{name}_" if keyword.iskeyword(name) or name[0].isdigit() else name
         base, count = name, 1
         while name in self._taken:
@@ -344,7 +350,7 @@ class _Printer:
                 return None
         if source is None or source not in self._names or source.primitive is None:
             return None
-        alone = len(self._readers[source]) == 1 and source not in self._outputs
+        alone = len(self._readers[source]) == 1 and id(source) not in self._results
         return self._names[source] if alone else None
 
     # Expressions: the text, and how strongly it binds.
@@ -475,6 +481,11 @@ class _Printer:
         except (ValueError, SyntaxError):
             return self._given(value)
         return repr(value)
+
+    def _filled(self, value: Any) -> str:
+        """A result that is known beforehand."""
+        number = number_of(value) if np.ndim(value) else None
+        return self._constant(value) if number is None else f"np.full({value.shape}, {number})"
 
     def _given(self, value: Any) -> str:
         if id(value) not in self._constants:

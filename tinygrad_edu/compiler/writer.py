@@ -23,6 +23,13 @@ __all__ = ["SILENT", "Writer", "flattened"]
 Function = Callable[..., Any]
 
 
+# What the code calls by these very names.
+_RESERVED = (
+    *("args", "array", "changed", "compiled", "copyto", "dot", "empty", "errstate", "has_nan"),
+    *("keywords", "list", "len", "run", "states", "type", "UnusualLabels", "ValueError"),
+)
+
+
 class Writer:
     """Writes the code of a program around its body."""
 
@@ -69,7 +76,7 @@ class Writer:
     def _name(self, path: str | None) -> str:
         name = "".join(c if c.isalnum() else "_" for c in path or "x").strip("_") or "x"
         name = f"{name}_" if keyword.iskeyword(name) or name[0].isdigit() else name
-        names = set(self._names.values()) | {"compiled", "args", "keywords", "run"}
+        names = {*self._names.values(), *_RESERVED}
         count, base = 1, name
         while name in names:
             count += 1

@@ -1,0 +1,167 @@
+"""Tapes written out as NumPy code, and how they became so short."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+
+import tinygrad_edu as tg
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(12, 2))
+Y = RNG.integers(0, 3, 12)
+PARAMS = tuple(0.5 * RNG.normal(size=shape) for shape in ((2, 10), (1, 10), (10, 3), (1, 3)))
+LAMBDA = 1e-3
+
+
+def compute_loss(params):
+    """The loss of the notebook, as it stands there."""
+    W1, b1, W2, b2 = params
+    hidden = np.maximum(0, np.dot(X, W1) + b1)
+    scores = np.dot(hidden, W2) + b2
+    exp_scores = np.exp(scores)
+    probs = exp_scores / np.sum(exp_scores, axis=1, keepdims=True)
+    logprob_correct_class = -np.log(probs[range(len(X)), Y])
+    data_loss = np.sum(logprob_correct_class) / len(X)
+    reg_loss = 0.5 * LAMBDA * (np.sum(W1 * W1) + np.sum(W2 * W2))
+    return data_loss + reg_loss
+
+
+def run(source):
+    names = dict(source.given)
+    exec(source, names)
+    return names
+
+
+def statements(source):
+    """The lines without their comments."""
+    return [line.partition("  #")[0].rstrip() for line in source.splitlines() if line]
+
+
+def test_the_notebooks_loss_becomes_the_code_that_one_derives():
+    source = tg.record(tg.value_and_grad(compute_loss), PARAMS).source()
+    lines = statements(source)
+    for expected in (
+        "hidden = np.maximum(0, z1)",
+        "scores = hidden @ W2 + b2",
+        "dscores[np.arange(12), Y] -= 1",
+        "dscores /= 12",
+        "dW2 = hidden.T @ dscores + 0.001 * W2",
+        "db2 = dscores.sum(axis=0, keepdims=True)",
+        "dhidden = dscores @ W2.T",
+        "dz1 = dhidden * (hidden > 0)",
+        "dW1 = X.T @ dz1 + 0.001 * W1",
+        "db1 = dz1.sum(axis=0, keepdims=True)",
+    ):
+        assert expected in lines
+    assert len(lines) <= 20
+    assert "# (12, 10)" in source
+
+
+def test_its_code_gives_the_engines_gradients():
+    source = tg.record(tg.value_and_grad(compute_loss), PARAMS).source()
+    names = run(source)
+    value, gradients = tg.value_and_grad(compute_loss)(PARAMS)
+    assert names["loss"] == pytest.approx(value, rel=1e-14)
+    for name, gradient in zip(("dW1", "db1", "dW2", "db2"), gradients[0:4], strict=True):
+        np.testing.assert_allclose(names[name], gradient, rtol=1e-12, atol=1e-14)
+        assert names[name].shape == gradient.shape
+
+
+def test_the_code_is_stable_where_the_loss_is_not():
+    large = tuple(1e3 * p for p in PARAMS)
+    names = run(tg.record(tg.value_and_grad(compute_loss), PARAMS).source())
+    code = tg.record(tg.value_and_grad(compute_loss), PARAMS).source()
+    names = dict(code.given) | dict(zip(("W1", "b1", "W2", "b2"), large, strict=True))
+    with np.errstate(under="ignore"):
+        exec(code, names)
+    assert np.isfinite(names["loss"])
+    assert all(np.isfinite(names[name]).all() for name in ("dW1", "dW2"))
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("sizes", [(2, 5, 3), (2, 6, 4, 3)])
+def test_a_net_is_written_forward_and_backward(activation, sizes):
+    net = tg.nn.MLP(sizes, activation, rng=0)
+    loss = tg.cross_entropy(net(X), Y)
+    source = tg.Tape.of(loss).source(backward=True)
+    lines = statements(source)
+    last = len(sizes) - 1
+    assert f"dW{last} = h{last - 1}.T @ dscores" in lines
+    assert f"db{last} = dscores.sum(axis=0)" in lines
+    assert f"dh{last - 1} = dscores @ W{last}.T" in lines
+    names = run(source)
+    loss.backward()
+    assert names["loss"] == pytest.approx(loss.item(), rel=1e-14)
+    for p in net.parameters():
+        np.testing.assert_allclose(names[f"d{p.name}"], p.grad, rtol=1e-12, atol=1e-15)
+
+
+PROGRAMS = {
+    "tanh": lambda x, y: np.sum(np.tanh(x) * y),
+    "division": lambda x, y: np.sum(x / (1 + y * y)) / 3,
+    "choice": lambda x, y: np.sum(np.where(x > y, x * x, -y)),
+    "powers": lambda x, y: np.mean((x - y) ** 2 + (x - 2) ** 3),
+    "reused": lambda x, y: np.sum(x * x * x - x + y),
+    "maximum": lambda x, y: np.max(x + y) - np.min(x),
+    "index": lambda x, y: np.sum(x[1:] * y[:-1]) + x[0],
+    "names": lambda x, y: np.sum(np.exp(-(x**2)) - 1 / (1 + np.exp(-y))),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@given(data=st.data())
+def test_code_gives_what_the_engine_gives(name, data):
+    f = PROGRAMS[name]
+    floats = st.floats(-2, 2, width=32).map(lambda v: v if abs(v) > 1e-3 else 0.5)
+    x, y = (data.draw(hnp.arrays(float, 4, elements=floats, unique=True)) for _ in range(2))
+    source = tg.record(tg.value_and_grad(f, argnums=(0, 1)), x, y).source()
+    names = run(source)
+    value, (dx, dy) = tg.value_and_grad(f, argnums=(0, 1))(x, y)
+    assert names["loss"] == pytest.approx(value, rel=1e-12, abs=1e-12)
+    np.testing.assert_allclose(names["dx"], dx, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(names["dy"], dy, rtol=1e-12, atol=1e-12)
+
+
+def test_names_that_python_has_taken():
+    def f(lambda_, W):
+        np_ = lambda_ * W
+        return np.sum(np_ * np_)
+
+    x = np.array([1.0, 2.0])
+    source = tg.record(tg.value_and_grad(f, argnums=(0, 1)), x, 3 * x).source()
+    names = run(source)
+    value, (dx, dW) = tg.value_and_grad(f, argnums=(0, 1))(x, 3 * x)
+    assert names["loss"] == pytest.approx(value)
+    np.testing.assert_allclose(names["dlambda_"], dx)
+    np.testing.assert_allclose(names["dW"], dW)
+
+
+def test_explain_shows_each_rule_before_and_after():
+    told = tg.record(tg.value_and_grad(compute_loss), PARAMS).explain()
+    blocks = told.split("\n")
+    rules, befores, afters = blocks[0::3], blocks[1::3], blocks[2::3]
+    assert len(rules) == len(befores) == len(afters) > 5
+    assert all(" -> " in rule for rule in rules)
+    assert all(line.startswith("    ") for line in befores + afters)
+    assert any("softmax" in rule for rule in rules)
+    assert "    2 * (0.0005 * W2)" in befores
+
+
+def test_explain_of_what_cannot_become_shorter():
+    assert "no rule" in tg.record(lambda x: np.tanh(x), np.ones(2)).explain()
+
+
+def test_backward_is_for_a_single_number():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    with pytest.raises(ValueError, match="single number"):
+        tg.Tape.of(x * x).source(backward=True)
+    assert "x * x" in tg.Tape.of(x * x).source() or "x ** 2" in tg.Tape.of(x * x).source()
+
+
+def test_the_users_tensors_keep_their_names():
+    x = tg.Tensor([[1.0, 2.0]], requires_grad=True)
+    loss = tg.cross_entropy(x, np.array([0]))
+    tg.Tape.of(loss).source(backward=True)
+    assert x.name is None
