@@ -111,9 +111,21 @@ def grad(task: Task) -> Variant:
 
 
 def compiled(task: Task) -> Variant:
-    """The engine's functions under `tg.compile(tg.value_and_grad(...))`, and a plain update."""
-    step = tg.value_and_grad(engines_objective(task))
-    return descent(task, tg.compile(step, reuse_outputs=True))
+    """The engine's functions under `tg.compile`, all parameters in one vector, a plain update."""
+    objective, lr = engines_objective(task), task.workload.lr
+    vector, unflatten = tg.flatten(task.parameters())
+    value_and_gradient = tg.compile(
+        tg.value_and_grad(lambda vector: objective(unflatten(vector))), reuse_outputs=True
+    )
+
+    def run(steps: int) -> tuple[float, list[np.ndarray]]:
+        for _ in range(steps):
+            loss, gradient = value_and_gradient(vector)
+            np.multiply(gradient, lr, out=gradient)
+            np.subtract(vector, gradient, out=vector)
+        return float(loss), unflatten(vector)
+
+    return run
 
 
 def compiled_notebook(task: Task) -> Variant:

@@ -40,6 +40,7 @@ OTHERS = {
     "-(x + y)": {"y": MATRIX[:1]},
     "astype(x, n)": {"n": np.dtype(float)},
     "softmax(x, k)": {"k": {"axis": 1}},
+    "softmax(x - y": {"y": MATRIX[:, :1]},
 }
 # How a left side is written for NumPy, where Python's operator would turn it round.
 SPELLED = {"c < x": "np.less(c, x)", "c > x": "np.greater(c, x)"}

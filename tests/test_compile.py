@@ -553,6 +553,16 @@ def numbers():
     return lambda w: w * rate * np.exp(scale), lambda: scale.__iadd__(1), rebind
 
 
+def two_numbers_in_arrays():
+    box = types.SimpleNamespace(a=np.array(0.5), b=np.array(2.0))
+
+    def rebind():
+        box.a = np.array(box.a * 3 + 1)
+        box.b = np.array(0.3)
+
+    return lambda w: w * box.a - box.b, lambda: (box.a.__iadd__(1), box.b.__iadd__(2)), rebind
+
+
 def a_function():
     activation = np.tanh
 
@@ -567,7 +577,7 @@ CAPTURES = [
     *(in_closure, in_a_global, in_a_module, in_a_namespace, in_slots, in_a_method, in_defaults),
     *(in_lists_dicts_and_tuples, in_a_list_that_grows, in_a_partial, in_a_function_that_it_calls),
     *(in_an_attribute_of_the_function, as_a_view, with_another_shape),
-    *(with_another_dtype, numbers, a_function),
+    *(with_another_dtype, numbers, two_numbers_in_arrays, a_function),
 ]
 
 
@@ -614,9 +624,10 @@ def test_an_optimiser_changes_the_parameters():
 
 def test_parameters_that_are_replaced():
     box = types.SimpleNamespace(W=tg.Tensor(fresh(), requires_grad=True))
+    box.a, box.b = tg.Tensor(0.5, requires_grad=True), tg.Tensor(2.0, requires_grad=True)
 
     def f(w):
-        return np.sum(np.tanh(box.W) * w)
+        return np.sum(np.tanh(box.W) * w) * box.a - box.b
 
     fast = tg.compile(f)
     for change in (lambda: None, "data", "replace", "data", "replace", "shape"):

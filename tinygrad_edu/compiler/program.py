@@ -90,6 +90,12 @@ class UnusualLabels(Exception):
     """Labels that are none of the classes: the function itself knows what to do with them."""
 
 
+# The name of a view, the name of what it shows, and what makes it.
+Shown = tuple[str, str, Callable[[Any], Any]]
+# Of an argument with more views than this the views are kept as long as it is the same array.
+_MANY_VIEWS = 3
+
+
 class Slot:
     """A piece of memory, and what stands in it until when."""
 
@@ -108,6 +114,7 @@ class Body:
             function of `fixed`.
         nbytes: the size of all buffers together.
         kept: the results whose arrays are the same in each call.
+        shown: the views of arguments that are made anew only for another array.
     """
 
     def __init__(
@@ -145,6 +152,12 @@ class Body:
         self._parts: dict[Entry, np.ndarray] = {}
         self._destined = self._destinations()
         self._take_vectors_apart()
+        roots = collections.Counter(map(self._root, entries))
+        self.shown: dict[Entry, list[Shown]] = {
+            root: []
+            for root, n in roots.items()
+            if root.primitive is None and root not in captured and n > _MANY_VIEWS
+        }
         for i, entry in enumerate(entries):
             if entry.primitive is not None:
                 self._write(i, entry)
@@ -590,6 +603,12 @@ class Body:
                     self._captured[entry] = view
                     self.rebound.append((name, _again(make, self.fixed, self.names[source])))
                 return
+        root = self._root(entry)
+        if root in self.shown and static and entry not in self._outputs:
+            name = self.names[entry] = self._new_name(entry, f"{self.names[source]}_view")
+            self.shown[root].append((name, self.names[source], make))
+            self._slots[entry], self._arrays[entry] = None, None
+            return
         if entry.primitive is _TRANSPOSE and not entry.keywords and entry not in self._outputs:
             self.names[entry], self._arrays[entry] = f"{self.names[source]}.T", None
             self._slots[entry] = self._slots.get(source)
@@ -597,6 +616,12 @@ class Body:
         self._call(i, entry)
         self._slots[entry] = self._slots.get(source)
         self._copied_if_result(entry)
+
+    def _root(self, entry: Entry) -> Entry:
+        """What a view shows in the end."""
+        while entry.primitive is not None and entry.primitive.view and entry.inputs[0] is not None:
+            entry = entry.inputs[0]
+        return entry
 
     def _copied_if_result(self, entry: Entry) -> None:
         """Results have memory of their own."""

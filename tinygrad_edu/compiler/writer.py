@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.compiler.captured import Place, State
-from tinygrad_edu.compiler.program import Body, UnusualLabels, ordered
+from tinygrad_edu.compiler.program import Body, Shown, UnusualLabels, ordered
 from tinygrad_edu.compiler.runs import Run, is_plain, is_read
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tensor import Tensor
@@ -120,6 +120,7 @@ class Writer:
             for entry, name in self._places.items()
             if self._names[entry] != name
         ]
+        lines += self._views(fixed)
         lines += self.body.lines
         results, ends = self._results(fixed)
         lines += ends
@@ -149,6 +150,17 @@ class Writer:
         text = [f"def run(compiled, *args{named}):", *_indented(text)]
         head = f"# {len(self.body.lines)} lines, buffers of {self.body.nbytes:,} bytes"
         return "\n".join([head, *text]) + "\n", fixed, self.body.rebound
+
+    def _views(self, fixed: dict[str, Any]) -> list[str]:
+        """The lines that make views of arguments, unless these are the arrays of the last call."""
+        lines = []
+        for i, (entry, shown) in enumerate(self.body.shown.items()):
+            if shown:
+                name, kept, make = self._names[entry], f"_kept{i}", f"_show{i}"
+                fixed[kept], fixed[make] = [None], functools.partial(_shown, name, shown)
+                lines.append(f"if {name} is not {kept}[0]: {kept}[:] = {make}({name})")
+                lines.append(f"_, {', '.join(view for view, _, _ in shown)} = {kept}")
+        return lines
 
     def _overwritten(self, entry: Entry) -> list[str]:
         """The results that stay the same arrays and could be passed as this argument."""
@@ -329,6 +341,16 @@ class _Unpacking:
             ndarray, expected = self._fix(np.ndarray), self._fix(tuple(self._expected))
             self._unless(f"{kinds} is {ndarray} and ({found}) == {expected}")
         return self._lines
+
+
+def _shown(name: str, shown: Sequence[Shown], x: np.ndarray) -> list[Any]:
+    """An array and its views; None in its place if one is a copy, which has to be made again."""
+    known = {name: x}
+    for view, source, make in shown:
+        known[view] = make(known[source])
+    views = [known[view] for view, _, _ in shown]
+    is_shown = all(np.may_share_memory(view, x) for view in views)
+    return [x if is_shown else None, *views]
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
