@@ -34,6 +34,7 @@ OTHERS = {
     "one_hot(y, n)": {"y": LABELS, "n": 4},
     "broadcast_to(x, shape)": {"x": MATRIX[0], "shape": (3, 4)},
     "reshape(sum(x, axis=n)": {"n": 1, "shape": (3, 1)},
+    "sum(x, axis=n)": {"n": ()},
     "reshape(reshape(x, n), shape)": {"shape": (2, 6)},
     "transpose(x @ y)": {"y": rng.normal(size=(4, 2))},
     "(c * x) @ y": {"x": MATRIX.T, "y": rng.normal(size=(3, 1))},
@@ -41,6 +42,7 @@ OTHERS = {
     "astype(x, n)": {"n": np.dtype(float)},
     "softmax(x, k)": {"k": {"axis": 1}},
     "softmax(x - y": {"y": MATRIX[:, :1]},
+    "(x @ y[..., None])[..., 0]": {"y": rng.normal(size=4)},
 }
 # How a left side is written for NumPy, where Python's operator would turn it round.
 SPELLED = {"c < x": "np.less(c, x)", "c > x": "np.greater(c, x)"}

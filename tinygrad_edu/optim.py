@@ -141,13 +141,21 @@ class Optimizer:
         found = {v.numbers[i]: g for v in self._vectors for i, _, g in v.rows}
         return [found[i] for i in range(len(self.params))]
 
-    def use_gradients(self) -> None:
+    def use_gradients(self, as_copies: bool = False) -> None:
         """Makes the arrays in `gradients` the `.grad` of the parameters that need one."""
         for vectors in self._vectors:
             for _, p, g in vectors.rows:
                 entry = p._entry
                 if entry and entry.requires_grad:
-                    entry.grad = g
+                    entry.grad = g.copy() if as_copies else g
+
+    def hand_out_gradients(self) -> None:
+        """Puts copies in the place of the arrays in `gradients` wherever these are a `.grad`."""
+        for vectors in self._vectors:
+            for _, p, g in vectors.rows:
+                entry = p._entry
+                if entry and entry.grad is g:
+                    entry.grad = g.copy()
 
     def take_over(self) -> bool:
         """Has the parameters show their parts of the vectors from now on; whether all of them do.

@@ -253,7 +253,9 @@ class Tape:
                 ]
                 arguments += [f"{key}={_short(value)}" for key, value in entry.keywords.items()]
                 call += f"{entry.primitive.name}({', '.join(arguments)})"
-            rows.append((number[entry], call, str(entry.y.shape), str(entry.y.dtype)))
+            # The parts of an index stand in a tuple.
+            shape, dtype = (getattr(entry.y, name, "") for name in ("shape", "dtype"))
+            rows.append((number[entry], call, str(shape), str(dtype)))
         a, b, c, d = (max(len(row[i]) for row in rows) for i in range(4))
         return "\n".join(f"{w:{a}}  {x:{b}}  {y:{c}}  {z:{d}}".rstrip() for w, x, y, z in rows)
 

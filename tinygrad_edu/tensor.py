@@ -557,8 +557,9 @@ class Tensor:
             raise GradientLost(
                 f"{what} would lose its gradient without a word. To stay on the tape use NumPy "
                 f"functions: np.exp, not math.exp. For np.array([a, b]) or a list of Tensors write "
-                f"np.stack([a, b]), for nested lists np.block([[a, b], [c, d]]); leave np.asarray "
-                f"out; make an array that is to be filled a Tensor, out = tg.Tensor(np.zeros(n)). "
+                f"np.stack([a, b]), for nested lists np.block([[a, b], [c, d]]); for X.dot(w) "
+                f"of an array X write X @ w; leave np.asarray out; make an array that is to be "
+                f"filled a Tensor, out = tg.Tensor(np.zeros(n)). "
                 f"To leave the tape use x.item(), x.numpy() or x.detach()"
             )
 

@@ -66,6 +66,7 @@ class Trace:
         start: what is younger was made by the function itself.
         inputs: the entries of what the program is given.
         constants: the arrays that operations read and that are no Tensors.
+        refused: the error that the function was stopped with, which it may have caught.
         calls: all operations, with the numbers and keywords that they were given.
         lasting: those of them that the function finds and does not make, by id; they are inputs.
     """
@@ -75,6 +76,7 @@ class Trace:
         self.inputs: set[Entry] = set()
         self.constants: list[np.ndarray] = []
         self.calls: list[str] = []
+        self.refused: CompileError | None = None
         self.lasting: dict[int, np.ndarray] = {}
         self.captured: dict[Entry, Tensor] = {}
         self.draws: list[Entry] = []
@@ -165,12 +167,13 @@ class Trace:
         if self.strict:
             where = _users_line()
             line = f" ({where[0]}, line {where[1]})" if where else ""
-            raise CompileError(
-                f"a compiled function is the same program whatever the values are, so a value "
-                f"that it computes cannot leave it: {what}{line}. Use np.where for a choice "
-                f"between values, NumPy functions for arithmetic; return what you want to look "
-                f"at; or do not compile this part"
+            self.refused = CompileError(
+                f"{what}{line}: a value that a compiled function computes cannot leave it, since "
+                f"the program is the same whatever the values are. Use np.where for a choice "
+                f"between values, np.maximum for max, NumPy functions for arithmetic; return what "
+                f"you want to look at; or do not compile this part"
             )
+            raise self.refused
 
     def check_assignable(self, x: Tensor) -> None:
         """Raises if `x` was there before the program: a compiled one changes nothing outside."""

@@ -24,6 +24,10 @@ from tinygrad_edu.transforms import gradients
 __all__ = ["Callback", "History", "Trainer", "TrainingDiverged"]
 
 
+# More for one trainer than the sizes of minibatches call for.
+_MOST_PROGRAMS = 12
+
+
 class TrainingDiverged(FloatingPointError):
     """The loss became NaN or infinite; the message says at which step and what to try."""
 
@@ -154,6 +158,7 @@ class Trainer:
         self._in_place = False
         self.compiled = compiled
         self._program: Any = None
+        self._parts: list[Any] = []
         self._weights: list[tuple[np.ndarray, np.ndarray]] = []
 
     def stop(self) -> None:
@@ -240,6 +245,7 @@ class Trainer:
             raise
         finally:
             bar.close()
+            self.optimizer.hand_out_gradients()
         return self.history
 
     def _batches(
@@ -293,11 +299,14 @@ class Trainer:
         try:
             if self._watched:
                 self._in_place = self.optimizer.take_over()
-                if self._program is None:
-                    self._program = self._compiled()
+                parts = [self.model, self.loss, self.optimizer]
+                if self._program is None or self._parts != parts:
+                    self._program, self._parts = self._compiled(), parts
                 else:
                     self._program.check()
             value, outputs = self._program(X, y)[:2]
+            if self._program.written > _MOST_PROGRAMS:
+                raise CompileError("the model has to be compiled again and again, as it changes")
         except CompileError as error:
             self.compiled = False
             _logger().warning("training without a compiled program: %s", error)
@@ -308,12 +317,14 @@ class Trainer:
             return self._by_backward(X, y)
         if self._watched:
             self._weights = self.optimizer.weights() if self.l2 else []
-            self.optimizer.use_gradients()
         for w, g in self._weights:
             value += 0.5 * self.l2 * np.vdot(w, w)
             g += self.l2 * w
         if not math.isfinite(value):
             raise TrainingDiverged(self._advice(str(value)))
+        if self._watched:
+            # What others see is theirs; the arrays of the optimiser are written anew by each step.
+            self.optimizer.use_gradients(as_copies=bool(self.callbacks))
         return float(value), outputs
 
     def _compiled(self) -> Any:

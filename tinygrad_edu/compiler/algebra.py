@@ -85,7 +85,6 @@ ALGEBRA = """
     (y + c * x) + d * x                  -> y + (c + d) * x
     c * x + d * x                        -> (c + d) * x
     c * (d * x)                          -> (c * d) * x
-    (c * x) * (d * y)                    -> (c * d) * (x * y)
     (c * x) * y                          -> c * (x * y)
     (c * x) / d                          -> (c / d) * x
     c * (x / d)                          -> (c / d) * x
@@ -105,24 +104,29 @@ ALGEBRA = """
     broadcast_to(x, shape) / y           -> x / y
     y / broadcast_to(x, shape)           -> y / x
     reshape(sum(x, axis=n), shape)       -> sum(x, axis=n, keepdims=True)
-    sum(-x, k)                           -> -sum(x, k)
+    sum(-x, k)                           -> -sum(x, k)                  if is_short(k)
     sum(c * x)                           -> c * sum(x)
-    sum(broadcast_to(x, shape))          -> (size(shape) / x.size) * sum(x)
+    sum(broadcast_to(x, shape))          -> (size(shape) / x.size) * sum(x)     if x.size
+    sum(x, axis=n)                       -> x                           if n == ()
     ones @ x                             -> sum(x, axis=0)              if x.ndim == 2
+    (x @ y[..., None])[..., 0]           -> x @ y                   if (x.ndim, y.ndim) == (2, 1)
     transpose(x @ y)                     -> transpose(y) @ transpose(x) if x.ndim == y.ndim == 2
     (c * x) @ y                          -> c * (x @ y)                 if smaller(x @ y, x)
     c < x                                -> x > c
     c > x                                -> x < c
-    ~(x < y)                             -> x >= y
     x > 0                                -> maximum(x, 0) > 0           if known(maximum(x, 0))
     x > 0                                -> relu(x) > 0                 if known(relu(x))
     astype(x, n)                         -> x
 """
 # Of a program that is only to be run.
 LOWERING = """
-    sum(square(x))                       -> square_sum(x)
-    sum(x * x)                           -> square_sum(x)
+    sum(square(x))                       -> square_sum(x)               if is_small(x)
+    sum(x * x)                           -> square_sum(x)               if is_small(x)
     x - one_hot(y, n)                    -> minus_one_hot(x, y)
+"""
+
+# The same, where nobody reads it.
+FAST = """
     -(x + y)                             -> (-y) - x                    if smaller(y, x)
 """
 
@@ -192,10 +196,23 @@ class Rule:
         return f"<rule {self.text}>"
 
     def fits_dtypes(self, entry: Entry, bound: dict[str, Any]) -> bool:
-        """Whether the rule holds for such values: arithmetic of whole numbers wraps around."""
+        """Whether the rule holds for such values: arithmetic of whole numbers wraps around.
+
+        And numbers of several dtypes are rounded here or there.
+        """
         labels = ("y",) if "one_hot" in self.text or "cross_entropy" in self.text else ()
         read = [v for name, v in bound.items() if KINDS[name] == "array" and name not in labels]
-        return self.left.primitive in _OF_ANY_DTYPE or all(map(_is_float, (entry, *read)))
+        if self.left.primitive in _OF_ANY_DTYPE:
+            return True
+        dtypes = {
+            getattr(x.y if isinstance(x, Entry) else x, "dtype", None) for x in (entry, *read)
+        }
+        numbers = [v for name, v in bound.items() if KINDS[name] == "number"]
+        if len(dtypes) > 1 or not _is_float(entry):
+            return False
+        # A factor that comes later must not let overflow what did not.
+        is_half = entry.y.dtype == np.float16
+        return not numbers or (not is_half and all(1e-6 <= abs(n) <= 1e6 for n in numbers))
 
     def right(self, simplifier: Simplifier, bound: dict[str, Any]) -> Any:
         """The right side with what the variables stand for, or None if the condition fails."""
@@ -206,6 +223,8 @@ class Rule:
             "axis_of": lambda k: k.get("axis"),
             "size": lambda shape: float(np.prod(shape)),
             "each": _names_each_row,
+            "is_short": lambda k: k.keys() <= {"axis", "keepdims"},
+            "is_small": lambda x: x.dtype == float or x.size <= 2**18,
             "is_column": lambda y, x: y.ndim == x.ndim and y.shape[-1] == 1,
             "is_plain": lambda k: k.get("keepdims") is True and k.keys() <= {"axis", "keepdims"},
             "smaller": lambda x, y: x.size < y.size,
@@ -215,9 +234,8 @@ class Rule:
         return eval(self._right, namespace)
 
 
-def _is_float(x: Any) -> bool:
-    y = x.y if isinstance(x, Entry) else x
-    return isinstance(y, float) or (isinstance(y, np.ndarray) and y.dtype.kind == "f")
+def _is_float(entry: Entry) -> bool:
+    return isinstance(entry.y, np.ndarray) and entry.y.dtype.kind == "f"
 
 
 def _as_operand(value: Any) -> Any:
@@ -246,6 +264,7 @@ class Simplifier(Trace):
     def __init__(self, rules: Sequence[Rule], inputs: Any, lowered: Any = None):
         super().__init__(strict=True)
         self.entries: list[Entry] = []
+        self.keeps_variables = False
         self._lowered = lowered or {}
         self.inputs = inputs
         self.steps: list[tuple[Rule, Entry, Any]] = []
@@ -265,6 +284,8 @@ class Simplifier(Trace):
         return became
 
     def _again(self, entry: Entry, became: dict[Entry, Any]) -> Any:
+        if entry.primitive is variable and self.keeps_variables:
+            return entry  # gradients are taken by this very entry
         if entry.primitive is None:
             is_given = entry in self.inputs or isinstance(entry, Argument) or entry.requires_grad
             return entry if is_given else _constant(entry.y)
@@ -324,7 +345,9 @@ class Simplifier(Trace):
         return simple
 
     def _simplified(self, entry: Entry) -> Any:
-        if entry.primitive in self._lowered:
+        if isinstance(entry.y, (int, float)):
+            return entry  # a number of Python's, which has no dtype
+        if entry.primitive in self._lowered and _is_usual_float(entry.inputs[0]):
             operands = [_as_operand(a) for a in arguments_of(entry)]
             new = self._lowered[entry.primitive](*operands, **entry.keywords)
             if new is not None and (new.shape, new.dtype) == (entry.y.shape, entry.y.dtype):
@@ -366,6 +389,10 @@ class Simplifier(Trace):
             return None
         finally:
             self._looking_up = False
+
+
+def _is_usual_float(entry: Entry | None) -> bool:
+    return entry is None or getattr(getattr(entry.y, "dtype", None), "char", "") in "fd"
 
 
 def _names_each_row(rows: Any, x: Any) -> bool:
@@ -487,6 +514,7 @@ class StableTrace(Trace):
         self.walks = True
         entry = y._own_entry()
         simplifier = Simplifier(rules_of(STABLE), self.inputs | self.captured.keys())
+        simplifier.keeps_variables = True
         new = simplifier.run(reachable(entry))[entry]
         self.steps += simplifier.steps
         return _as_operand(new)
@@ -501,8 +529,11 @@ def simplified(
     return [became[entry] for entry in outputs], simplifier
 
 
-def lowered(outputs: Sequence[Any], inputs: Any, draws: Sequence[Entry]) -> tuple[list[Any], Any]:
+def lowered(
+    outputs: Sequence[Any], inputs: Any, draws: Sequence[Entry], fast: bool = True
+) -> tuple[list[Any], Any]:
     """The same in operations of NumPy alone, as far as it goes."""
-    simplifier = Simplifier(rules_of(LOWERING + ALGEBRA), set(inputs), lowering.LOWERED)
+    table = LOWERING + ALGEBRA + (FAST if fast else "")
+    simplifier = Simplifier(rules_of(table), set(inputs), lowering.operations(careful=fast))
     became = simplifier.run(reachable(*(e for e in outputs if isinstance(e, Entry)), *draws))
     return [became[e] if isinstance(e, Entry) else e for e in outputs], simplifier

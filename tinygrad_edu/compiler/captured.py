@@ -147,11 +147,7 @@ class State:
     def refresh(self) -> None:
         """Takes what the containers hold now for what they held."""
         for container, before in self.containers:
-            if isinstance(container, list):
-                before[:] = container
-            else:
-                before.clear()
-                before.update(container)
+            _fill(before, container)
 
     def restore(self) -> list[str]:
         """Puts back what the containers held; says what had been changed."""
@@ -160,11 +156,7 @@ class State:
             if not _identical(container, before):
                 if not _same_in_tuples(container, before):
                     changed.append(_short(container, before))
-                if isinstance(container, list):
-                    container[:] = before
-                else:
-                    container.clear()
-                    container.update(before)
+                _fill(container, before)
         for place, value in self.others:
             now = place.get()
             if now is not value:
@@ -240,6 +232,8 @@ class State:
             self.containers.append((value, list(value)))
             for i, item in enumerate(value):
                 self._visit(item, Place.item(value, i, f"{place.name}[{i}]"))
+        elif isinstance(value, (set, bytearray)):
+            self.containers.append((value, value.copy()))
         elif isinstance(value, tuple):
             for i, item in enumerate(value):
                 self._visit(item, place.part(i, f"{place.name}[{i}]"))
@@ -381,13 +375,22 @@ def _is_leaf(value: Any) -> bool:
     return isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState))
 
 
+def _fill(container: Any, content: Any) -> None:
+    """Puts other content into a container."""
+    if isinstance(container, (list, bytearray)):
+        container[:] = content
+    else:
+        container.clear()
+        container.update(content)
+
+
 def _same_but_leaves(container: Any, copy: Any) -> bool:
     try:
         if container == copy:
             return True
     except ValueError:  # arrays that are not the same object have no single ==
         pass
-    if len(container) != len(copy):
+    if len(container) != len(copy) or isinstance(container, (set, bytearray)):
         return False
     if isinstance(container, dict):
         if container.keys() != copy.keys():
@@ -409,6 +412,8 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _identical(container: Any, copy: Any) -> bool:
+    if isinstance(container, (set, bytearray)):
+        return bool(container == copy)
     if len(container) != len(copy):
         return False
     if isinstance(container, dict):
@@ -418,6 +423,8 @@ def _identical(container: Any, copy: Any) -> bool:
 
 def _same_in_tuples(container: Any, copy: Any) -> bool:
     """The same, but that a tuple may be a new one that holds what the old one held."""
+    if isinstance(container, (set, bytearray)):
+        return False
     if len(container) != len(copy):
         return False
     if isinstance(container, dict):

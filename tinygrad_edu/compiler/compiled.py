@@ -7,6 +7,7 @@ import collections
 import contextlib
 import copy
 import functools
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = ["compile"]
 
 Function = Callable[..., Any]
 _MOST = 32  # programs that a compiled function keeps
+_MANY = 10  # programs after which the log says so
 _one_at_a_time = threading.RLock()
 
 
@@ -49,12 +51,16 @@ def compile(f: Function, reuse_outputs: bool = False) -> Compiled:
       next call overwrites.
     - Gradients that come out as NaN are computed once more without the program, which finds 0
       where 0 * inf is 0, or says what is wrong.
+    - The first call runs `f` four times, later ones not at all: what it prints, it prints then.
+      Inside, `isinstance(x, np.ndarray)` is false. It takes tens of milliseconds, so it pays off
+      after some hundred calls.
 
     Attributes of the result: `source`, the code of the program that ran last; `programs`, how many
     there are.
 
     Raises:
-        CompileError: at the first call, with the reason.
+        CompileError: at the first call, with the reason; at a later one if a shape depends on
+            values, as that of `x[x > 0]`.
 
     Example:
         >>> import numpy as np, tinygrad_edu as tg
@@ -90,6 +96,7 @@ class Compiled:
         self.reuse_outputs = reuse_outputs
         self.into = into
         self.watched = watched
+        self.written = 0
         # A thread has buffers of its own.
         self._local = _Local()
 
@@ -134,6 +141,17 @@ class Compiled:
         """The memory of all buffers of the program that this thread ran last."""
         return 0 if self._local.last is None else self._local.last.nbytes
 
+    def _count_programs(self) -> None:
+        self.written += 1
+        if self.written == _MANY:
+            logging.getLogger("tinygrad_edu").warning(
+                "%s was compiled %d times by now, each of which takes as long as some hundred "
+                "calls: pass what changes as an array or a float, not as a whole number, and not "
+                "as an attribute or a variable that the function reads",
+                _name(self.function),
+                self.written,
+            )
+
     def __reduce__(self) -> Any:
         return Compiled, (self.function, self.reuse_outputs, self.into, self.watched)
 
@@ -156,6 +174,7 @@ class Compiled:
                 program = local.programs.pop(key, None)
                 if program is None or not program.still_holds():
                     program = Program(self, args, keywords)
+                    self._count_programs()
             local.programs[key] = program
             while len(local.programs) > _MOST:
                 local.programs.popitem(last=False)
@@ -197,14 +216,17 @@ class Program:
         tree_map(lambda leaf, _: objects.append(leaf), whole, "")
         self._state = State(f, *(leaf for leaf in objects if not is_plain(leaf)))
         try:
-            run = self._traced(f, whole)
+            self._build(compiled, args, keywords)
         except CompileError:
             raise
         except Exception as error:
             # If the function itself is wrong, it says so; otherwise it is only not to be compiled.
             self._state.run_as_it_is(f, *copy.deepcopy(whole))
-            raise CompileError(f"{_name(f)} cannot be traced: {error!r:.300}") from error
+            raise CompileError(f"{_name(f)} cannot be compiled: {error!r:.300}") from error
 
+    def _build(self, compiled: Compiled, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        f, whole = compiled.function, (args, keywords)
+        run = self._traced(f, whole)
         # By now it is known that the function changes nothing, so that it can be run as it is.
         arrays_of_none_axes = [
             isinstance(leaf, np.ndarray) and leaf.ndim == 0
@@ -233,6 +255,8 @@ class Program:
         writer.generators = [draw.place for draw in run.draws]
         self.source, self._fixed, self._rebound = writer.written(whole, form, self._state)
         self._captured = writer.captured
+        self._kept = [writer.body.fixed[name] for _, name in writer.body.kept]
+        self._kept = [] if compiled.into is not None else self._kept
         self.nbytes = writer.body.nbytes
         exec(builtins.compile(self.source, f"<compiled {_name(f)}>", "exec"), self._fixed)
         self.run = self._fixed["run"]
@@ -275,6 +299,11 @@ class Program:
                 return False
             if type(array) is not np.ndarray or _layout(array) != _layout(y):
                 return False
+            if any(np.may_share_memory(array, result) for result in self._kept):
+                raise CompileError(
+                    f"{name}, which the function reads, is a result of this very function, whose "
+                    f"buffer it overwrites: keep a copy, or compile without reuse_outputs=True"
+                )
             self._fixed[name] = array
         self._captured = {n: (read, self._fixed[n]) for n, (read, _) in self._captured.items()}
         for name, make in self._rebound:

@@ -6,6 +6,7 @@ parts of two of them, such as the exponentials of a loss and of its gradient, be
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +20,12 @@ from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tensor import lift
 
 __all__ = [
-    "LOWERED",
     "assembled",
     "dot",
     "is_whole",
     "label_index",
     "minus_one_hot",
+    "operations",
     "pick",
     "square_sum",
     "subtract_at",
@@ -64,29 +65,35 @@ def _index_of(labels: Any, n: int, classes: int) -> Any:
     return mode.trace.record(label_index, (labels, n, classes), {})
 
 
-def _rows(x: Any) -> Any:
-    """The exponentials of each row, their sum, and the row, all without what is largest in it."""
-    shifted = x - np.max(x, axis=-1, keepdims=True)
+def _rows(x: Any, careful: bool) -> Any:
+    """The exponentials of each row, their sum, and the row, all without what is largest in it.
+
+    A row of nothing but -inf has no largest value, and 0 as its sum; to be careful is to have that
+    come out as in `tg.softmax`.
+    """
+    start = {"initial": float(np.finfo(x.dtype).min)} if careful else {}
+    shifted = x - np.max(x, axis=-1, keepdims=True, **start)
     e = np.exp(shifted)
-    return shifted, e, np.sum(e, axis=-1, keepdims=True)
+    total = np.sum(e, axis=-1, keepdims=True)
+    return shifted, e, np.maximum(total, 1) if careful else total
 
 
-def _softmax(x: Any, axis: Any = -1) -> Any:
+def _softmax(careful: bool, x: Any, axis: Any = -1) -> Any:
     if axis != -1 or not x.size:
         return None
-    _, e, total = _rows(x)
+    _, e, total = _rows(x, careful)
     return e / total
 
 
-def _log_softmax(x: Any, axis: Any = -1) -> Any:
+def _log_softmax(careful: bool, x: Any, axis: Any = -1) -> Any:
     if axis != -1 or not x.size:
         return None
-    shifted, _, total = _rows(x)
+    shifted, _, total = _rows(x, careful)
     return shifted - np.log(total)
 
 
-def _cross_entropy(logits: Any, labels: Any) -> Any:
-    shifted, _, total = _rows(logits)
+def _cross_entropy(careful: bool, logits: Any, labels: Any) -> Any:
+    shifted, _, total = _rows(logits, careful)
     n = logits.shape[0]
     right = pick(shifted, _index_of(labels, n, logits.shape[1]))
     return (np.sum(np.log(total)) - np.sum(right)) * (1 / n)
@@ -115,7 +122,7 @@ def _relu(x: Any, at_zero: float = 0.0) -> Any:
 
 
 def _leaky_relu(x: Any, slope: float = 0.01) -> Any:
-    return np.maximum(x, slope * x) if 0 <= slope <= 1 else None
+    return np.maximum(x, slope * x) if 0 < slope <= 1 else None
 
 
 def _sigmoid(x: Any) -> Any:
@@ -162,17 +169,18 @@ def minus_one_hot(x: Any, labels: Any) -> Any:
     return subtract_at(x, _index_of(labels, n, classes), 1.0)
 
 
-# By primitive: called with the arguments of the operation; None if it does not go.
-LOWERED: dict[Primitive, Callable[..., Any]] = {
-    neural.softmax: _softmax,
-    neural.log_softmax: _log_softmax,
-    neural.cross_entropy: _cross_entropy,
-    neural.linear: _linear,
-    neural.mse: _mse,
-    neural.sum_of_squares: _sum_of_squares,
-    neural.relu: _relu,
-    neural.leaky_relu: _leaky_relu,
-    neural.sigmoid: _sigmoid,
-    scatter_add: _scatter_add,
-    PRIMITIVES[np.add]: _add,
-}
+def operations(careful: bool) -> dict[Primitive, Callable[..., Any]]:
+    """What to write for each operation: a function of its arguments, or None if it does not go."""
+    return {
+        neural.softmax: functools.partial(_softmax, careful),
+        neural.log_softmax: functools.partial(_log_softmax, careful),
+        neural.cross_entropy: functools.partial(_cross_entropy, careful),
+        neural.linear: _linear,
+        neural.mse: _mse,
+        neural.sum_of_squares: _sum_of_squares,
+        neural.relu: _relu,
+        neural.leaky_relu: _leaky_relu,
+        neural.sigmoid: _sigmoid,
+        scatter_add: _scatter_add,
+        PRIMITIVES[np.add]: _add,
+    }

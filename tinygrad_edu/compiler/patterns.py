@@ -67,7 +67,11 @@ def number_of(value: Any) -> float | int | None:
         return None
     if type(value) in (float, int):
         return value
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiu" and value.size:
+    if (
+        isinstance(value, (np.ndarray, np.generic))
+        and value.dtype.char in "efdiulqbBhHILQ"
+        and value.size
+    ):
         first = value.flat[0] if isinstance(value, np.ndarray) else value
         return first.item() if np.all(value == first) else None
     return None
@@ -76,8 +80,8 @@ def number_of(value: Any) -> float | int | None:
 def matches(pattern: Any, x: Any, bound: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """All ways in which a pattern fits an entry or a constant."""
     if not isinstance(pattern, Pattern):
-        number = number_of(x) if not isinstance(x, Entry) and np.ndim(x) == 0 else None
-        if (number is not None and number == pattern) or (x is pattern and x is not None):
+        number = x if type(x) in (int, float) else None
+        if (number is not None and number == pattern) or x is pattern:
             yield bound
         return
     if pattern.primitive is None:
@@ -131,8 +135,8 @@ def _all_match(
 def _fit(kind: Any, x: Any) -> Any:
     """What a variable of a kind stands for if it meets `x`."""
     if kind == "number":
-        number = number_of(x) if np.ndim(x) == 0 else None  # an array might broadcast
-        return _NO_FIT if number is None else float(number)
+        # An array might broadcast, and a number of NumPy's has a dtype to go by.
+        return float(x) if type(x) in (int, float) else _NO_FIT
     if kind == "ones":
         is_ones = isinstance(x, np.ndarray) and x.ndim == 1 and number_of(x) == 1
         return x if is_ones else _NO_FIT

@@ -8,6 +8,7 @@ input that it is the last to read.
 from __future__ import annotations
 
 import collections
+import functools
 import keyword
 import math
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.calculus.indexing import scatter_add
 from tinygrad_edu.compiler.lowering import (
     assembled,
     is_whole,
@@ -27,7 +29,7 @@ from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tracing import CompileError, pack
 
-__all__ = ["Body", "UnusualLabels", "ordered"]
+__all__ = ["Body", "UnusualLabels", "may_show", "ordered"]
 
 _MATMUL = PRIMITIVES[np.matmul]
 _TRANSPOSE = PRIMITIVES[np.transpose]
@@ -65,15 +67,20 @@ def _ufunc_of(primitive: Primitive) -> Any:
 _UFUNCS: dict[Primitive, Any] = {}
 
 
-def ordered(outputs: Sequence[Entry], draws: Sequence[Entry] = ()) -> list[Entry]:
-    """All entries that the outputs need, each as late as the first that reads it allows."""
+def ordered(
+    outputs: Sequence[Entry], draws: Sequence[Entry] = (), first: Sequence[Entry] = ()
+) -> list[Entry]:
+    """All entries that the outputs need, each as late as the first that reads it allows.
+
+    What `first` needs comes first.
+    """
 
     def urgency(entry: Entry) -> float:
         computed = [s.order for s in entry.inputs if s is not None and s.primitive is not None]
         return max(computed, default=entry.order)
 
     order: dict[Entry, None] = {}
-    for root in [*draws, *sorted(outputs, key=urgency)]:
+    for root in [*draws, *first, *sorted(outputs, key=urgency)]:
         pending = [root]
         while pending:
             entry = pending[-1]
@@ -113,7 +120,7 @@ class Body:
         rebound: what has to be made again when a captured array is another one: name, and a
             function of `fixed`.
         nbytes: the size of all buffers together.
-        kept: the results whose arrays are the same in each call.
+        kept: the results whose arrays are the same in each call, with the names of these.
         shown: the views of arguments that are made anew only for another array.
     """
 
@@ -131,7 +138,7 @@ class Body:
         self.fixed: dict[str, Any] = {"empty": np.empty, "dot": np.dot, "copyto": np.copyto}
         self.rebound: list[tuple[str, Callable[[], Any]]] = []
         self.nbytes = 0
-        self.kept: list[Entry] = []
+        self.kept: list[tuple[Entry, str]] = []
         self._counts: collections.Counter[str] = collections.Counter()
         self._entries = entries
         self._outputs = set(outputs)
@@ -176,7 +183,7 @@ class Body:
             last[entry] = math.inf
         # What an entry may show has to live as long as it.
         for entry in reversed(self._entries):
-            if entry.primitive is not None and _may_show(entry):
+            if entry.primitive is not None and may_show(entry):
                 for source in entry.inputs:
                     if source is not None:
                         last[source] = max(last.get(source, 0), last.get(entry, 0))
@@ -206,7 +213,7 @@ class Body:
             slot = self._slots.get(source)
             if (
                 slot is not None
-                and not _may_show(source)
+                and not may_show(source)
                 and slot.free_after <= i
                 and source.y.shape == y.shape
                 and source.y.dtype == y.dtype
@@ -266,7 +273,7 @@ class Body:
                     and s not in self._outputs
                     and isinstance(s.y, np.ndarray)
                     and (s.y.shape, s.y.dtype) == (output.y.shape, output.y.dtype)
-                    and not _may_show(s)
+                    and not may_show(s)
                 ]
                 if not fitting:
                     break
@@ -281,7 +288,8 @@ class Body:
             for source in _sources(entry):
                 readers[source] = readers.get(source, 0) + 1
         for entry in self._outputs:
-            if entry.primitive is not assembled or not (self._reuse or entry in self._into):
+            is_static = self._reuse or entry in self._into
+            if entry.primitive is not assembled or not is_static or not is_whole(entry):
                 continue
             self._output_buffer(entry)
             whole = self._arrays[entry]
@@ -291,7 +299,7 @@ class Body:
                     continue
                 origin = _origin(source)
                 alone = readers[source] == 1 and readers[origin] == 1
-                if alone and origin.primitive is not None and not _may_show(origin):
+                if alone and origin.primitive is not None and not may_show(origin):
                     self._parts[origin] = whole[start:stop].reshape(origin.y.shape)
 
     def _is_by_columns(self, entry: Entry) -> bool:
@@ -314,7 +322,7 @@ class Body:
                 array = self._laid_out(memory, y)
                 self.nbytes += memory.nbytes
             self.fixed[name] = self._arrays[entry] = array
-            self.kept.append(entry)
+            self.kept.append((entry, name))
         else:
             self._arrays[entry] = None
             dtype = self._constant(y.dtype, str(y.dtype))
@@ -450,7 +458,7 @@ class Body:
             self._assembled(i, entry)
         elif _is_product(entry):
             self._product(i, entry)
-        elif _may_show(entry):
+        elif may_show(entry):
             self._show(i, entry)
         elif primitive in _REDUCTIONS:
             self._reduction(i, entry)
@@ -489,7 +497,10 @@ class Body:
     def _expression(self, entry: Entry) -> str:
         """A call of the operation itself, which allocates its result."""
         name = entry.primitive.name.replace("np.", "").replace("tg.", "")
-        function = self._function(entry.primitive.forward, name)
+        forward = entry.primitive.forward
+        if entry.primitive is scatter_add and _depends_on_values(entry):
+            forward = functools.partial(_of_the_shapes, forward, entry.primitive.name)
+        function = self._function(forward, name)
         arguments = self._arguments(entry)
         arguments += [f"{k}={self._argument(None, v)}" for k, v in entry.keywords.items()]
         return f"{function}({', '.join(arguments)})"
@@ -604,7 +615,8 @@ class Body:
                     self.rebound.append((name, _again(make, self.fixed, self.names[source])))
                 return
         root = self._root(entry)
-        if root in self.shown and static and entry not in self._outputs:
+        known = source is root or self.names[source] in {n for n, *_ in self.shown.get(root, ())}
+        if root in self.shown and known and static and entry not in self._outputs:
             name = self.names[entry] = self._new_name(entry, f"{self.names[source]}_view")
             self.shown[root].append((name, self.names[source], make))
             self._slots[entry], self._arrays[entry] = None, None
@@ -639,8 +651,10 @@ class Body:
         (name,) = self._arguments(entry)
         axis, keepdims = entry.keywords.get("axis"), entry.keywords.get("keepdims", False)
         kind = _REDUCTIONS[entry.primitive]
+        start = entry.keywords.get("initial")
+        start = "" if start is None else f", initial={self._argument(None, start)}"
         is_matrix = x.y.ndim == 2 and axis in (0, 1) and x.y.dtype.char in "fd"
-        if kind == "add" and is_matrix and 0 < x.y.shape[axis] <= _SMALL_SUM:
+        if kind == "add" and is_matrix and not start and 0 < x.y.shape[axis] <= _SMALL_SUM:
             ones = self._ones(x.y.shape[axis], x.y.dtype)
             pair = f"{ones}, {name}" if axis == 0 else f"{name}, {ones}"
             self._buffer(i, entry)
@@ -652,7 +666,8 @@ class Body:
         reduce = self._function(ufunc.reduce, f"{kind}_reduce")
         out = self._buffer(i, entry)
         axis = tuple(range(x.y.ndim)) if axis is None else axis
-        self._line(entry, f"{reduce}({name}, axis={axis}, out={out}, keepdims={bool(keepdims)})")
+        keeps = f"keepdims={bool(keepdims)}{start}"
+        self._line(entry, f"{reduce}({name}, axis={axis}, out={out}, {keeps})")
 
     def _assembled(self, i: int, entry: Entry) -> None:
         out = self.names.get(entry) or self._buffer(i, entry)
@@ -764,7 +779,7 @@ def _column_shapes(entries: Sequence[Entry]) -> set[tuple[int, ...]]:
     return shapes
 
 
-def _may_show(entry: Entry) -> bool:
+def may_show(entry: Entry) -> bool:
     """Whether the result may be, or show, the memory of what was read.
 
     What is not written into a buffer is taken for that: a function may give back its argument.
@@ -785,7 +800,7 @@ def _is_full_reduction(entry: Entry) -> bool:
 
 
 def _is_plain_reduction(entry: Entry) -> bool:
-    return len(entry.values) == 1 and entry.keywords.keys() <= {"axis", "keepdims"}
+    return len(entry.values) == 1 and entry.keywords.keys() <= {"axis", "keepdims", "initial"}
 
 
 def _is_product(entry: Entry) -> bool:
@@ -807,11 +822,21 @@ def _depends_on_values(entry: Entry) -> bool:
     )
 
 
+def _of_the_shapes(forward: Callable[..., Any], name: str, *args: Any, **keywords: Any) -> Any:
+    """The result, if the shapes are those of when it was compiled."""
+    try:
+        return forward(*args, **keywords)
+    except ValueError as error:
+        raise CompileError(f"{name}: {error}; {_STATIC_SHAPES}") from error
+
+
+_STATIC_SHAPES = "in a compiled function shapes cannot depend on values. Use np.where with a mask"
+
+
 def _check_shape(y: Any, shape: tuple[int, ...], name: str) -> None:
     if y.shape != shape:
         raise CompileError(
-            f"{name} gave shape {y.shape}, and shape {shape} when it was compiled: in a compiled "
-            f"function shapes cannot depend on values. Use np.where with a mask"
+            f"{name} gave shape {y.shape}, and shape {shape} when it was compiled: {_STATIC_SHAPES}"
         )
 
 

@@ -63,6 +63,8 @@ class Run:
                 self.y = f(*args, **keywords)
         finally:
             changed = state.restore()
+        if trace.refused is not None:
+            raise trace.refused
         if changed:
             raise CompileError(
                 f"a compiled function cannot change what it captured, but this one changes "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from tinygrad_edu.compiler.lowering import (
     subtract_at,
 )
 from tinygrad_edu.compiler.patterns import number_of
-from tinygrad_edu.compiler.program import ordered
+from tinygrad_edu.compiler.program import may_show, ordered
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry, reachable
 from tinygrad_edu.tensor import Tensor, lift
@@ -55,9 +56,7 @@ _LOGICAL: dict[str, tuple[str, float]] = {
     "np.bitwise_or": ("|", 2),
     "np.bitwise_xor": ("^", 2.5),
 }
-_METHODS = {
-    PRIMITIVES[f]: f.__name__ for f in (np.sum, np.mean, np.max, np.min, np.reshape, np.transpose)
-}
+_METHODS = {PRIMITIVES[f]: f.__name__ for f in (np.sum, np.mean, np.max, np.min, np.reshape)}
 _ATOM = 10
 
 
@@ -65,10 +64,13 @@ class Source(str):
     """NumPy code, and what it reads.
 
     Attributes:
-        given: the arrays that the code reads, by name; `exec(source, dict(source.given))` runs it.
+        given: the arrays that the code reads, by name, and functions that have no name of their
+            own; `exec(source, dict(source.given))` runs it.
+        results: the names of the results, in order.
     """
 
     given: dict[str, Any]
+    results: list[str]
 
 
 def written(outputs: Sequence[Entry], again: Again | None, backward: bool) -> Source:
@@ -79,14 +81,18 @@ def written(outputs: Sequence[Entry], again: Again | None, backward: bool) -> So
         results = _with_gradients(results, trace)
     given = trace.inputs | trace.captured.keys()
     found, simple = simplified(results, given, trace.draws)
-    final, last = lowered(found, given, simple.draws)
-    names = [entry.name or "" for entry in results]
+    final, last = lowered(found, given, simple.draws, fast=False)
+    names = [_identifier(entry.name or "") for entry in results]
     if not names[0].isidentifier():
         names[0] = "loss" if np.ndim(results[0].y) == 0 else "y"
     for entry, name in zip(final, names, strict=True):
         if isinstance(entry, Entry) and entry.primitive and not (entry.name or "").isidentifier():
             entry.name = name
     return _Printer(final, last.draws, names).source()
+
+
+def _identifier(name: str) -> str:
+    return name if name.isidentifier() else re.sub(r"\W+", "_", name).strip("_")
 
 
 def explained(outputs: Sequence[Entry], again: Again | None, backward: bool) -> str:
@@ -223,7 +229,8 @@ class _Printer:
         self._output_names = names
         self._results = {id(output) for output in outputs}
         computed = [entry for entry in outputs if isinstance(entry, Entry)]
-        self._entries = ordered(list(dict.fromkeys(computed)), draws)
+        # The forward pass comes first, as one reads it.
+        self._entries = ordered(list(dict.fromkeys(computed)), draws, computed[:1])
         self._readers: dict[Entry, list[Entry]] = {}
         for entry in self._entries:
             for source in entry.inputs:
@@ -232,34 +239,44 @@ class _Printer:
         self._names: dict[Entry, str] = {}
         self._taken = {"np", "tg"}
         self.given: dict[str, Any] = {}
+        self._imports: dict[str, str] = {}
+        self._functions: dict[Primitive, str] = {}
         self._constants: dict[Any, str] = {}
         self._lines: list[tuple[str, str]] = []
         for entry in self._entries:
             if entry.primitive is None:
                 name = self._names[entry] = self._unique(entry.name or "x")
                 self.given[name] = entry.y
+        # The results have their names before anything else is called so.
+        for output, name in zip(outputs, names, strict=False):
+            is_new = isinstance(output, Entry) and output not in self._names
+            if is_new and name.isidentifier() and name not in self._taken:
+                self._names[output] = self._unique(name)
 
     def source(self) -> Source:
         """All statements."""
         for entry in self._entries:
             if entry.primitive is not None and not self._is_inlined(entry):
                 self._state(entry)
+        results = []
         for i, (output, name) in enumerate(zip(self._outputs, self._output_names, strict=True)):
             wanted = name if name.isidentifier() else f"result_{i}"
             if not isinstance(output, Entry):
-                self._lines.append((f"{self._unique(wanted)} = {self._filled(output)}", ""))
+                results.append(self._unique(wanted))
+                self._lines.append((f"{results[-1]} = {self._filled(output)}", ""))
             elif self._names[output] != wanted and wanted not in self._taken:
                 # The same value under another name, too.
-                self._lines.append((f"{self._unique(wanted)} = {self._names[output]}", ""))
+                results.append(self._unique(wanted))
+                self._lines.append((f"{results[-1]} = {self._names[output]}", ""))
+            else:
+                results.append(self._names[output])
         width = min(max((len(line) for line, _ in self._lines), default=0), 60)
         text = [f"{line:{width}}  {comment}".rstrip() for line, comment in self._lines]
-        imports = [
-            f"import {module}\n"
-            for module, used in (("numpy as np", "np."), ("tinygrad_edu as tg", "tg."))
-            if any(used in line for line in text)
-        ]
+        modules = [("numpy as np", "np."), ("tinygrad_edu as tg", "tg.")]
+        imports = [f"import {m}\n" for m, used in modules if any(used in line for line in text)]
+        imports += [f"from {m} import {name}\n" for name, m in sorted(self._imports.items())]
         source = Source("".join(imports) + "\n" * bool(imports) + "\n".join(text))
-        source.given = self.given
+        source.given, source.results = self.given, results
         return source
 
     def whole(self, entry: Entry) -> str:
@@ -310,7 +327,7 @@ class _Printer:
                 return entry.name if entry.primitive in _CHANGES else None
 
     def _unique(self, wanted: str) -> str:
-        name = wanted if wanted.isidentifier() else re.sub(r"\W+", "_", wanted).strip("_") or "t"
+        name = _identifier(wanted) or "t"
         name = f"{name}_" if keyword.iskeyword(name) or name[0].isdigit() else name
         base, count = name, 1
         while name in self._taken:
@@ -328,8 +345,9 @@ class _Printer:
         if entry.primitive is subtract_at:
             source, index = entry.inputs[0], entry.inputs[1]
             if changed is None:
-                text = self._read(source, 0)
-                text = f"{text}.copy()" if not self._is_inlined(source) else text
+                text = self._read(source, _ATOM)
+                is_new = self._is_inlined(source) and not may_show(source)
+                text = self._read(source, 0) if is_new else f"{text}.copy()"
                 self._lines.append((f"{self._name_of(entry)} = {text}", comment))
             name = self._names[entry] = changed or self._name_of(entry)
             self._lines.append((f"{name}[{self._index(index)}] -= {entry.values[2]:g}", ""))
@@ -349,6 +367,8 @@ class _Printer:
             if source.primitive is not subtract_at:
                 return None
         if source is None or source not in self._names or source.primitive is None:
+            return None
+        if may_show(source):
             return None
         alone = len(self._readers[source]) == 1 and id(source) not in self._results
         return self._names[source] if alone else None
@@ -384,10 +404,8 @@ class _Printer:
             scaled = _divided(entry)
             if scaled is not None:
                 return f"{argument(scaled[0], 5)} / {scaled[1]}", 5
-            return (
-                f"{argument(0, strength)} {operator} {argument(1, strength + 0.1)}",
-                strength,
-            )
+            left = strength + 0.1 if operator == "**" else strength
+            return f"{argument(0, left)} {operator} {argument(1, strength + 0.1)}", strength
         if name in _COMPARISONS:
             return f"{argument(0, 1.5)} {_COMPARISONS[name]} {argument(1, 1.5)}", 1
         if name in _LOGICAL:
@@ -431,17 +449,23 @@ class _Printer:
         if not known and primitive.name.startswith("tg."):
             known = primitive.name[3:] in neural.__all__
         if known:
-            return primitive.name
-        name = re.sub(r"\W+", "_", primitive.name)
-        self.given[name] = primitive.forward
-        self._taken.add(name)
-        return name
+            return primitive.name.replace("np.absolute", "np.abs")
+        module, name = getattr(primitive, "__module__", ""), getattr(primitive, "__name__", "")
+        is_there = getattr(sys.modules.get(module), name, None) is primitive
+        if is_there and (self._imports.get(name) == module or name not in self._taken):
+            self._imports[name] = module
+            self._taken.add(name)
+            return name
+        if primitive not in self._functions:
+            self._functions[primitive] = self._unique(primitive.name)
+            self.given[self._functions[primitive]] = primitive.forward
+        return self._functions[primitive]
 
     def _index_text(self, entry: Entry, deep: bool) -> str:
         source, value = entry.inputs[1], entry.values[1]
         if source is None:
             parts = value if isinstance(value, tuple) else (value,)
-            return ", ".join(map(self._part, parts))
+            return ", ".join(map(self._part, parts)) or "()"
         if source.primitive is pack:
             return ", ".join(
                 self._part(v) if s is None else self._read(s, 0, deep)
@@ -466,7 +490,7 @@ class _Printer:
         if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
             value = value.item()
         if isinstance(value, float):
-            return f"{value:.17g}" if repr(value) in ("nan", "inf", "-inf") else repr(value)
+            return repr(value).replace("inf", "np.inf").replace("nan", "np.nan")
         if isinstance(value, np.ndarray):
             n = value.size
             if value.ndim == 1 and n > 1 and np.array_equal(value, np.arange(n)):
@@ -504,15 +528,21 @@ def _divided(entry: Entry) -> tuple[int, int] | None:
         return None
     for p in (0, 1):
         value = entry.values[p]
-        if entry.inputs[p] is None and isinstance(value, (float, np.floating)) and 0 < value < 1:
+        if entry.inputs[p] is None and isinstance(value, (float, np.floating)) and value:
             n = round(1 / value)
-            if n < 1e6 and 1 / n == value and entry.inputs[1 - p] is not None:
-                # 0.5 and 0.001 are written as people write them.
-                return (1 - p, n) if len(repr(float(value))) > 8 else None
+            # 0.5 and 0.001 are written as people write them.
+            is_short = len(repr(float(value))) <= 8
+            if abs(n) < 1e6 and n and 1 / n == value and entry.inputs[1 - p] is not None:
+                return None if is_short else (1 - p, n)
     return None
 
 
 def changed_by(entry: Entry) -> tuple[str, str] | None:
     """The operator and the number of x *= c or x /= n."""
-    scaled = _divided(entry)
-    return None if scaled is None else ("/", str(scaled[1]))
+    if entry.primitive is not PRIMITIVES[np.multiply]:
+        return None
+    number = next((v for s, v in zip(entry.inputs, entry.values, strict=True) if s is None), None)
+    if not isinstance(number, (float, np.floating)) or not number:
+        return None
+    n = round(1 / number)
+    return ("/", str(n)) if abs(n) > 1 and 1 / n == number else ("*", repr(float(number)))

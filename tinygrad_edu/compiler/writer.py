@@ -51,10 +51,10 @@ class Writer:
             if isinstance(leaf, Entry) and leaf.primitive is not None and array is not None
         }
         self._names: dict[Entry, str] = {}
+        self._places: dict[Entry, str] = {}
         for entry in run.inputs:
             self._names[entry] = self._name(entry.name)
         self.captured: dict[str, tuple[Function, np.ndarray]] = {}
-        self._places: dict[Entry, str] = {}
         arrays: dict[Entry, np.ndarray] = {}
         self._guards: list[tuple[str, Any]] = []
         for entry in entries:
@@ -76,7 +76,7 @@ class Writer:
     def _name(self, path: str | None) -> str:
         name = "".join(c if c.isalnum() else "_" for c in path or "x").strip("_") or "x"
         name = f"{name}_" if keyword.iskeyword(name) or name[0].isdigit() else name
-        names = {*self._names.values(), *_RESERVED}
+        names = {*self._names.values(), *self._places.values(), *_RESERVED}
         count, base = 1, name
         while name in names:
             count += 1
@@ -112,7 +112,7 @@ class Writer:
             if isinstance(self._run.inputs[entry], np.ndarray) and entry.y.ndim == 0:
                 lines.append(f"{name} = {name}[()]")
             lines += [
-                f"if {name} is {o} or {name}.base is {o}: {name} = {name}.copy()"
+                f"if {name}.base is not None and {name}.base is {o}.base: {name} = {name}.copy()"
                 for o in self._overwritten(entry)
             ]
         lines += [
@@ -128,7 +128,7 @@ class Writer:
             fixed["errstate"] = np.errstate
             lines = ["with errstate(over='ignore', under='ignore'):", *_indented(lines)]
         elsewhere = [f"return compiled._without_program(args, {keywords})"]
-        nan = self._nan_check(results) if self.walks else ""
+        nan = self._nan_check(results) if self.walks or self.silent else ""
         unusual = any("write_label_index" in line for line in lines)
         if self.generators and (nan or unusual):
             fixed["_states"] = functools.partial(_states, self.generators)
@@ -166,8 +166,8 @@ class Writer:
         """The results that stay the same arrays and could be passed as this argument."""
         if not self._compiled.reuse_outputs or not isinstance(self._run.inputs[entry], np.ndarray):
             return []
-        buffers = {e: self._names[e] for e in self.body.kept if e.y.dtype == entry.y.dtype}
-        return list(buffers.values()) if self._compiled.into is None else []
+        names = [name for e, name in self.body.kept if e.y.dtype == entry.y.dtype]
+        return names if self._compiled.into is None else []
 
     def _guard(self, state: State, fixed: dict[str, Any]) -> str:
         """The condition under which something that was captured is no longer what it was."""
@@ -243,7 +243,7 @@ class Writer:
                 continue
             if y.ndim == 0:
                 parts.append(f"{name} != {name}")
-            elif self.risky:
+            elif self.risky or not self.walks:
                 self.body.fixed["has_nan"] = _has_nan
                 parts.append(f"has_nan({name})")
         return " or ".join(parts)

@@ -102,7 +102,11 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
         def traced(leaf: Any, path: str) -> Any:
             array = as_array(plain(leaf))
             if array.dtype.kind != "f":
-                return leaf
+                if not isinstance(leaf, np.ndarray) or array.dtype.kind not in "iub":
+                    return leaf
+                entry = Entry.of_input(np.array(array), False, path)
+                trace.inputs.add(entry)
+                return lift(entry, entry.y)
             tensor = lift(Argument.of_input(np.array(array), True, path), np.array(array))
             is_array = isinstance(leaf, np.ndarray) and leaf.ndim == 0
             return changeable(tensor) if is_array else tensor
