@@ -79,6 +79,7 @@ def flatten(tree: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
             raise TypeError(f"flatten() takes trees of numbers, one leaf is {leaf!r:.60}")
     vector = np.concatenate([leaf.ravel() for leaf in leaves])
     ends = np.cumsum([leaf.size for leaf in leaves]).tolist()
+    form = tree_map(lambda _, __: None, tree, "")
     parts = [(end - leaf.size, end, leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
 
     def unflatten(vector: Any) -> Any:
@@ -92,6 +93,6 @@ def flatten(tree: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
             start, end, shape = next(rest)
             return vector[start:end].reshape(shape) if shape else vector[start]
 
-        return tree_map(part, tree, "")
+        return tree_map(part, form, "")
 
     return vector, unflatten

@@ -280,7 +280,11 @@ class State:
             with contextlib.suppress(ValueError):  # a cell that is still empty
                 if isinstance(cell.cell_contents, types.ModuleType):
                     self._visit_module(cell.cell_contents, set(_names(f.__code__)), name)
-                self._read(Place.cell(cell, name))
+                place = Place.cell(cell, name)
+                if _is_of_others(f.__module__):  # which put nothing else there
+                    self._visit(place.get(), place)
+                else:
+                    self._read(place)
         if f.__defaults__:
             names = f.__code__.co_varnames[: f.__code__.co_argcount][-len(f.__defaults__) :]
             whole = Place(lambda: f.__defaults__, lambda v: setattr(f, "__defaults__", v), "")

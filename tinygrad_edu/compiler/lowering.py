@@ -71,7 +71,7 @@ def _rows(x: Any, careful: bool) -> Any:
     A row of nothing but -inf has no largest value, and 0 as its sum; to be careful is to have that
     come out as in `tg.softmax`.
     """
-    start = {"initial": float(np.finfo(x.dtype).min)} if careful else {}
+    start: dict[str, Any] = {"initial": float(np.finfo(x.dtype).min)} if careful else {}
     shifted = x - np.max(x, axis=-1, keepdims=True, **start)
     e = np.exp(shifted)
     total = np.sum(e, axis=-1, keepdims=True)
