@@ -323,6 +323,16 @@ def test_results_have_memory_of_their_own():
     assert same(fast(W, z), kept)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_results_with_nan_have_memory_of_their_own_too():
+    def f(x):
+        return x, x[1:], tg.cross_entropy(np.log(x)[None], np.array([0]))
+
+    fast = check(f, (W,), (np.abs(W),), (-W,))
+    for x in (W, -W):
+        assert not any(np.shares_memory(y, x) for y in fast(x))
+
+
 def test_a_function_that_gives_back_its_operand_shares_nothing():
     fast = tg.compile(lambda x: (np.linalg.matrix_power(x @ x.T, 1), np.atleast_1d(2 * x)))
     x = np.arange(4.0).reshape(2, 2)

@@ -27,7 +27,7 @@ def the_book():
         for module in pkgutil.iter_modules(calculus.__path__)
     ]
     ours = {v for module in modules for v in vars(module).values() if isinstance(v, Primitive)}
-    return {*PRIMITIVES, *COMPOSITIONS, *ours}
+    return {*PRIMITIVES, *COMPOSITIONS, *(v for v in ours if v.rules or v.every)}
 
 
 def test_every_line_of_the_book_has_a_case():

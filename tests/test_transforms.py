@@ -170,7 +170,8 @@ def test_record_names_the_inputs_after_the_arguments():
 def test_record_leaves_integers_alone_and_refuses_what_it_cannot_record():
     labels = np.array([0, 1])
     tape = tg.record(tg.cross_entropy, np.zeros((2, 2)), labels)
-    assert len(tape) == 2
+    assert [entry.name for entry in tape] == ["logits", "labels", None]
+    assert [entry.requires_grad for entry in tape] == [True, False, True]
     with pytest.raises(ValueError, match="nothing was recorded"):
         tg.record(lambda x: 1.0, 2.0)
 

@@ -34,7 +34,9 @@ def chapters() -> dict[str, list[Primitive | Function]]:
         ours = [
             value
             for value in namespace.values()
-            if isinstance(value, Primitive) and value.__module__ == namespace["__name__"]
+            if isinstance(value, Primitive)
+            and (value.rules or value.every)
+            and value.__module__ == namespace["__name__"]
         ]
         found[module.name] = list(ours)
     for primitive in PRIMITIVES.values():

@@ -197,7 +197,9 @@ def clip(
 @composition(np.heaviside)
 def heaviside(x1: Any, x2: Any) -> Any:
     """0 or 1, whose derivative is 0, and x2 where x1 = 0."""
-    return np.where(x1 == 0, x2, (np.sign(x1) + 1) / 2)
+    sign = np.sign(x1)
+    step = (sign + 1) / 2 if hasattr(sign, "__record__") else np.heaviside(sign, 0)
+    return np.where(x1 == 0, x2, step)
 
 
 # a = b * quotient + y, and the quotient is a whole number, which is piecewise constant.

@@ -340,9 +340,6 @@ def one_hot(labels: Any, classes: int) -> Any:
     return (np.arange(classes)[:, None] == labels).T
 
 
-one_hot.derivative(None)
-
-
 def _cross_entropy_dlogits(g: Any, y: Any, logits: Any, labels: Any, kept: Any = None) -> Any:
     """(softmax(logits) - one_hot(labels)) / n."""
     probs = softmax(_classes_apart(logits)) if kept is None else kept

@@ -117,7 +117,12 @@ class Compiled:
 
     def _without_program(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """The results of the function itself."""
-        results = tree_map(lambda x, _: plain(x), self.function(*args, **keywords), "")
+
+        def own(leaf: Any, _: str) -> Any:
+            leaf = plain(leaf)
+            return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+
+        results = tree_map(own, self.function(*args, **keywords), "")
         if self.into is not None:
             for target, leaf in zip(self.into, tree_leaves(results), strict=True):
                 if target is not None:

@@ -64,9 +64,10 @@ class Tape(tape.Tape):
             >>> print(tg.record(tg.value_and_grad(loss), np.ones((2, 3)), x).source())
             import numpy as np
             <BLANKLINE>
-            h = np.maximum(0, x @ w)      # (4, 3)
+            h = np.maximum(0, x @ w)   # (4, 3)
             loss = np.sum(h * h)
-            dw = x.T @ (2 * h * (h > 0))  # (2, 3)
+            dh = 2 * h                 # (4, 3)
+            dw = x.T @ (dh * (h > 0))  # (2, 3)
         """
         from tinygrad_edu.compiler.source import written
 
