@@ -47,7 +47,8 @@ _STATIC = {
     *(np.diag_indices_from, np.tril_indices_from, np.triu_indices_from),
 }
 _ARITHMETIC = {
-    PRIMITIVES[f] for f in (np.add, np.subtract, np.multiply, np.divide, np.power, np.negative)
+    PRIMITIVES[f]
+    for f in (np.add, np.subtract, np.multiply, np.divide, np.power, np.negative, np.absolute)
 }
 
 pack = Primitive(lambda *parts: parts, "tuple")

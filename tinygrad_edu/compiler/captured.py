@@ -6,6 +6,7 @@ objects there, and in lists, tuples and dicts of all of these.
 
 from __future__ import annotations
 
+import array
 import collections
 import contextlib
 import copy
@@ -22,7 +23,7 @@ from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.tracing import CompileError
 
-__all__ = ["Place", "State"]
+__all__ = ["Place", "State", "kinds_differ"]
 
 _COMPILER = "tinygrad_edu.compiler."
 _DEEPEST = 4  # modules in modules: they may be in each other
@@ -142,6 +143,8 @@ class State:
         for container, before in self.containers:
             if not _same_but_leaves(container, before):
                 return False
+        if kinds_differ(self.containers):
+            return False
         return all(place.get() is value for place, value in self.others + self._tensors)
 
     def refresh(self) -> None:
@@ -245,7 +248,12 @@ class State:
             self._visit_object(value, place)
 
     def _visit_object(self, value: Any, place: Place) -> None:
-        if _is_of_others(type(value).__module__, *_HOLDERS) or isinstance(value, collections.deque):
+        if isinstance(value, (collections.deque, array.array, types.MappingProxyType)):
+            raise CompileError(
+                f"{place.name} is a {type(value).__name__}, of which a compiled function would not "
+                f"notice a change: put what it holds into a list or dict, or pass it as an argument"
+            )
+        if _is_of_others(type(value).__module__, *_HOLDERS):
             _check_holds_no_arrays(value, place.name)
             return
         if type(value).__module__.startswith(_COMPILER):
@@ -298,6 +306,7 @@ class State:
         if _is_of_others(f.__module__):
             return
         names_read = set(_names(f.__code__))
+        self._visit_imported(names_read - f.__globals__.keys())
         for name in sorted(names_read & f.__globals__.keys()):
             value = f.__globals__[name]
             if isinstance(value, types.ModuleType):
@@ -305,9 +314,16 @@ class State:
             else:
                 self._read(Place.item(f.__globals__, name, name))
 
+    def _visit_imported(self, names: set[str]) -> None:
+        """Modules that a function imports in its body."""
+        for name in sorted(names & sys.modules.keys()):
+            self._visit_module(sys.modules[name], names, name)
+
     def _visit_module(self, module: types.ModuleType, names: set[str], name: str) -> None:
         if not _is_of_others(module.__name__):
-            for attribute in sorted(names & vars(module).keys()):
+            # Functions that the module is handed to read of it what they like.
+            data = {a for a, value in vars(module).items() if _is_data(a, value)}
+            for attribute in sorted(data | (names & vars(module).keys())):
                 path = f"{name}.{attribute}"
                 part = vars(module)[attribute]
                 if not isinstance(part, types.ModuleType):
@@ -377,6 +393,21 @@ def _is_of_others(module: str | None, *but: str) -> bool:
 
 def _is_leaf(value: Any) -> bool:
     return isinstance(value, (np.ndarray, Tensor, np.random.Generator, np.random.RandomState))
+
+
+def _is_data(name: str, value: Any) -> bool:
+    return not (name.startswith("__") or callable(value) or isinstance(value, types.ModuleType))
+
+
+def kinds_differ(containers: list[tuple[Any, Any]]) -> bool:
+    """Whether the order of keys or a type has changed, which == does not tell: 1 == 1.0 == True."""
+    for now, then in containers:
+        if isinstance(now, dict):
+            if [*now] != [*then] or [*map(type, now.values())] != [*map(type, then.values())]:
+                return True
+        elif isinstance(now, list) and [*map(type, now)] != [*map(type, then)]:
+            return True
+    return False
 
 
 def _fill(container: Any, content: Any) -> None:

@@ -29,7 +29,7 @@ from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tracing import CompileError, pack
 
-__all__ = ["Body", "UnusualLabels", "may_show", "ordered"]
+__all__ = ["Body", "may_show", "ordered"]
 
 _MATMUL = PRIMITIVES[np.matmul]
 _TRANSPOSE = PRIMITIVES[np.transpose]
@@ -91,10 +91,6 @@ def ordered(
                 order.setdefault(entry)
                 pending.pop()
     return list(order)
-
-
-class UnusualLabels(Exception):
-    """Labels that are none of the classes: the function itself knows what to do with them."""
 
 
 # The name of a view, the name of what it shows, and what makes it.
@@ -183,7 +179,9 @@ class Body:
             last[entry] = math.inf
         # What an entry may show has to live as long as it.
         for entry in reversed(self._entries):
-            if entry.primitive is not None and may_show(entry):
+            shows = entry.primitive is not None and may_show(entry)
+            # The parts of an index and labels are read where the index is.
+            if shows or entry.primitive in (pack, label_index):
                 for source in entry.inputs:
                     if source is not None:
                         last[source] = max(last.get(source, 0), last.get(entry, 0))
@@ -298,7 +296,7 @@ class Body:
                 if source is None:
                     continue
                 origin = _origin(source)
-                alone = readers[source] == 1 and readers[origin] == 1
+                alone = readers[source] == readers[origin] == 1 and origin not in self._outputs
                 if alone and origin.primitive is not None and not may_show(origin):
                     self._parts[origin] = whole[start:stop].reshape(origin.y.shape)
 
@@ -522,8 +520,14 @@ class Body:
         self._slots[entry], self._arrays[entry] = None, None
         if primitive in _INFIX:
             text = f"{arguments[0]} {_INFIX[primitive]} {arguments[1]}"
+        elif primitive is PRIMITIVES[np.power] and not entry.keywords:
+            text = f"({arguments[0]}) ** ({arguments[1]})"
+        elif primitive is PRIMITIVES[np.square]:
+            text = f"{arguments[0]} * {arguments[0]}"
         elif primitive is PRIMITIVES[np.negative]:
             text = f"-{arguments[0]}"
+        elif primitive is PRIMITIVES[np.absolute]:
+            text = f"abs({arguments[0]})"
         elif primitive is square_sum:
             flat = self._flat(entry.inputs[0])
             text = f"{self._function(np.vdot, 'vdot')}({flat}, {flat})"
@@ -673,9 +677,10 @@ class Body:
         out = self.names.get(entry) or self._buffer(i, entry)
         if not is_whole(entry):
             self.lines.append(f"{out}[...] = 0")
-        for (start, stop), source in zip(entry.keywords["places"], entry.inputs, strict=True):
+        places = entry.keywords["places"]
+        for (start, stop), source, value in zip(places, entry.inputs, entry.values, strict=True):
             if source is None or _origin(source) not in self._parts:
-                piece = self._argument(source, entry.values[0])
+                piece = self._argument(source, value)
                 self.lines.append(f"{out}[{start}:{stop}] = {piece}")
 
     def _index(self, entry: Entry | None, x: Entry | None) -> str:
@@ -862,7 +867,7 @@ def _index_writer(n: int, classes: int, by_columns: bool) -> Callable[[Any, Any]
         seen = b""
         # A negative label is a large one if it is read without its sign.
         if largest(labels.view(unsigned[labels.itemsize])) >= classes:
-            raise UnusualLabels
+            raise ValueError("labels that are none of the classes")
         if step == 1:
             np.add(starts, labels, out=out, casting="unsafe")
         else:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.calculus import neural
-from tinygrad_edu.compiler.captured import Place, State
-from tinygrad_edu.compiler.program import Body, Shown, UnusualLabels, ordered
+from tinygrad_edu.compiler.captured import Place, State, kinds_differ
+from tinygrad_edu.compiler.program import Body, Shown, ordered
 from tinygrad_edu.compiler.runs import Run, is_plain, is_read
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tracing import CompileError
 from tinygrad_edu.trees import tree_map
 
 __all__ = ["SILENT", "Writer", "flattened"]
@@ -25,8 +26,10 @@ Function = Callable[..., Any]
 
 # What the code calls by these very names.
 _RESERVED = (
+    "abs",
     *("args", "array", "changed", "compiled", "copyto", "dot", "empty", "errstate", "has_nan"),
-    *("keywords", "list", "len", "run", "states", "type", "UnusualLabels", "ValueError"),
+    *("keywords", "list", "len", "run", "states", "type", "CompileError", "Exception"),
+    "ValueError",
 )
 
 
@@ -48,7 +51,10 @@ class Writer:
         self._into = {
             leaf: array
             for leaf, array in zip(leaves, into, strict=True)
-            if isinstance(leaf, Entry) and leaf.primitive is not None and array is not None
+            if isinstance(leaf, Entry)
+            and leaf.primitive is not None
+            and array is not None
+            and array.ndim
         }
         self._names: dict[Entry, str] = {}
         self._places: dict[Entry, str] = {}
@@ -129,15 +135,16 @@ class Writer:
             lines = ["with errstate(over='ignore', under='ignore'):", *_indented(lines)]
         elsewhere = [f"return compiled._without_program(args, {keywords})"]
         nan = self._nan_check(results) if self.walks or self.silent else ""
-        unusual = any("write_label_index" in line for line in lines)
-        if self.generators and (nan or unusual):
+        if self.generators:
             fixed["_states"] = functools.partial(_states, self.generators)
             fixed["_put_back"] = functools.partial(_put_back, self.generators)
-            lines.insert(0, "states = _states()")
             elsewhere.insert(0, "_put_back(states)")
-        if unusual:
-            fixed["UnusualLabels"] = UnusualLabels
-            lines = ["try:", *_indented(lines), "except UnusualLabels:", *_indented(elsewhere)]
+        # If anything goes wrong, the function itself says what, or does it.
+        fixed["CompileError"], fixed["Exception"] = CompileError, Exception
+        lines = ["try:", *_indented(lines or ["pass"])]
+        lines += ["except CompileError:", "    raise", "except Exception:", *_indented(elsewhere)]
+        if self.generators:
+            lines.insert(0, "states = _states()")
         if nan:
             lines += [f"if {nan}:", *_indented(elsewhere)]
         text = list(checks)
@@ -178,7 +185,8 @@ class Writer:
         if state.containers:
             fixed["_now"] = [container for container, _ in state.containers]
             fixed["_then"] = [content for _, content in state.containers]
-            parts.append("_now != _then")
+            fixed["_kinds_differ"] = functools.partial(kinds_differ, state.containers)
+            parts.append("_now != _then or _kinds_differ()")
         for i, (place, value) in enumerate(state.others):
             fixed[f"_was{i}"] = value
             parts.append(f"{place.code(f'_in{i}', fixed)} is not _was{i}")
