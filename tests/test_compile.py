@@ -25,6 +25,7 @@ import tinygrad_edu as tg
 from benchmarks import fuzz, fuzz_compiled
 from benchmarks.operations import OPERATIONS
 from tinygrad_edu.compiler.captured import State
+from tinygrad_edu.trees import tree_leaves
 
 X = np.array([0.1, 0.2, 0.3])
 W = np.array([1.0, -2.0, 3.0])
@@ -82,9 +83,9 @@ def left_out():
 @pytest.mark.filterwarnings("ignore")
 def test_random_programs_agree_with_eager(left_out):
     with np.errstate(all="ignore"):
-        outcome = fuzz_compiled.examine(range(70), 1, left_out)
+        outcome = fuzz_compiled.examine(range(40), 1, left_out)
     assert not outcome.failures, outcome.failures[0].remark + "\n" + outcome.failures[0].source
-    assert outcome.programs.total() == 70
+    assert outcome.programs.total() == 40
     assert outcome.refusals.total() < 14
 
 
@@ -1095,3 +1096,135 @@ def test_integers_and_truth_values():
     check(
         lambda x: (x.astype(int), (x > 0).sum(), x.argmax(), np.sign(x), x.argsort()), (W,), (-W,)
     )
+
+
+def both(f, *args, **options):
+    """What the function and its compiled version give, as flat lists of arrays."""
+    found = tg.compile(f, **options)(*args)
+    return tree_leaves(f(*args)), tree_leaves(found)
+
+
+def assert_same(f, *args, **options):
+    for a, b in zip(*both(f, *args, **options), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
+
+
+def test_indices_that_are_computed_live_as_long_as_what_they_index():
+    def f(x, index):
+        a = np.sin(x)[index + 1, :]
+        b = (a * a)[index + 2, :]
+        return np.sum(b * b)
+
+    rng = np.random.default_rng(0)
+    assert_same(tg.value_and_grad(f), rng.normal(size=(8, 3)), rng.integers(0, 3, 8))
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_a_piece_of_a_vector_may_be_a_result_itself(reuse):
+    def f(v, b):
+        return np.sum(np.tanh(v[:3] + b)) + np.sum(np.sin(v[3:]))
+
+    v, b = np.linspace(-1, 1, 6), np.ones(3)
+    assert_same(tg.value_and_grad(f, argnums=(0, 1)), v, b, reuse_outputs=reuse)
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_parts_of_a_vector_that_nothing_reads_have_gradient_0(reuse):
+    vector, unflatten = tg.flatten({"W": np.ones((2, 3)), "unused": np.ones(4), "b": np.ones(3)})
+    X = np.linspace(-1, 1, 8).reshape(4, 2)
+
+    def f(vector):
+        p = unflatten(vector)
+        return np.sum(np.tanh(X @ p["W"] + p["b"]) ** 2)
+
+    assert_same(tg.value_and_grad(f), vector, reuse_outputs=reuse)
+
+
+def test_gradients_inside_by_what_was_computed():
+    def cubes(v):
+        return np.sum(v**3)
+
+    w = np.array([0.5, -0.3, 0.8])
+    assert_same(lambda w: tg.grad(cubes)(w * 1.0), w)
+    assert_same(lambda w: tg.grad(cubes)(w - 0.1 * tg.grad(cubes)(w)), w)
+
+
+def test_the_order_of_a_captured_dict():
+    parts = {"a": np.zeros(2), "b": np.ones(2)}
+    fast = tg.compile(lambda x: np.concatenate([parts[k] for k in parts]) + x)
+    np.testing.assert_array_equal(fast(np.zeros(4)), [0, 0, 1, 1])
+    parts["a"] = parts.pop("a")
+    np.testing.assert_array_equal(fast(np.zeros(4)), [1, 1, 0, 0])
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (2, 2.0), (np.float32(0.5), 0.5)])
+def test_a_captured_number_of_another_type(before, after):
+    box = types.SimpleNamespace(k=before)
+
+    def f(x):
+        return x[box.k] if isinstance(box.k, bool) or box.k == 1 else x * box.k
+
+    fast = tg.compile(f)
+    x = np.arange(4, dtype=np.float32)
+    for box.k in (before, after):
+        found, expected = fast(x), f(x)
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_set_that_changes():
+    active = {"a"}
+    fast = tg.compile(lambda x: 2 * x if "b" in active else x)
+    assert fast(np.ones(1)) == 1
+    active.add("b")
+    assert fast(np.ones(1)) == 2
+
+
+def test_what_cannot_be_watched_is_refused():
+    import collections
+
+    queue = collections.deque([2.0])
+    with pytest.raises(tg.CompileError, match="deque"):
+        tg.compile(lambda x: x * queue[0])(np.ones(2))
+
+
+def test_an_error_that_the_function_catches_is_none_the_less_one():
+    def f(w):
+        try:
+            return np.sum(w) if w.sum() > 0 else 0 * np.sum(w)
+        except Exception:
+            return np.sum(w * 2)
+
+    with pytest.raises(tg.CompileError, match="branch"):
+        tg.compile(f)(np.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3), (200, 10)])
+@pytest.mark.parametrize("labels", ["argument", "list", "captured"])
+def test_the_gradient_of_the_cross_entropy_by_the_logits_themselves(shape, labels):
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=shape), rng.integers(0, shape[1], shape[0])
+    if labels == "argument":
+        assert_same(tg.value_and_grad(tg.cross_entropy), logits, y)
+    else:
+        y = y.tolist() if labels == "list" else y
+        assert_same(tg.value_and_grad(lambda x: tg.cross_entropy(x, y)), logits)
+
+
+def test_rows_that_are_masked_as_a_whole():
+    x = np.array([[1.0, 2.0], [-np.inf, -np.inf], [0.0, -np.inf], [3.0, 1.0]])
+    assert_same(lambda x: np.where(tg.softmax(x) >= 0, 1.0, 0.0), x)
+    assert_same(tg.softmax, x)
+
+
+def test_a_result_that_comes_back_as_a_view():
+    fast = tg.compile(lambda x: x * 2 + x[::-1], reuse_outputs=True)
+    y = fast(np.arange(4.0))
+    expected = 2 * y[::-1] + y
+    np.testing.assert_array_equal(fast(y[::-1]), expected)
+
+
+def test_python_numbers_stay_so():
+    x = np.ones(3, np.float32)
+    assert tg.compile(lambda x, a: np.sum(x) * a**2)(x, 0.3).dtype == np.float32
+    assert tg.compile(lambda x, a: np.sum(x) * abs(a))(x, -0.3).dtype == np.float32

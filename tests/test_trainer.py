@@ -861,3 +861,106 @@ def test_numbers_in_frames_of_several_kinds_are_numbers():
 def test_wrong_parts_are_named(make, message):
     with pytest.raises(TypeError, match=message):
         make(classifier())
+
+
+class Scaled(tg.nn.Module):
+    """A linear map times a number, which is a parameter without axes."""
+
+    def __init__(self):
+        self.linear = tg.nn.Linear(2, 3, rng=0)
+        self.scale = tg.Tensor(np.array(1.3), requires_grad=True)
+
+    def forward(self, x):
+        return self.linear(x) * self.scale
+
+
+def train(compiled, change=lambda trainer: None, callbacks=()):
+    """The losses and parameters of a training with minibatches, changed in the middle."""
+    X, y = tg.data.spiral(points_per_class=11, rng=0)
+    net = Scaled()
+    optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.5)
+    trainer = tg.Trainer(net, optimizer, l2=0.01, callbacks=callbacks, rng=0, compiled=compiled)
+    trainer.fit(X, y, epochs=3, batch_size=8, progress=False)
+    change(trainer)
+    trainer.fit(X, y, epochs=3, batch_size=8, progress=False)
+    assert trainer.compiled is compiled
+    return trainer.history.loss, [np.array(p.data) for p in trainer.model.parameters()]
+
+
+def to_adam(trainer):
+    trainer.optimizer = optim.Adam(trainer.model.parameters(), lr=0.05)
+
+
+def to_another_loss(trainer):
+    trainer.loss = lambda outputs, y: 2 * tg.cross_entropy(outputs, y)
+
+
+def to_another_net(trainer):
+    trainer.model = Scaled()
+    trainer.optimizer = optim.SGD(trainer.model.parameters(), lr=0.1)
+
+
+def to_other_data(trainer):
+    trainer.model.linear.W.data = np.ones((2, 3))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda _: None, to_adam, to_another_loss, to_another_net, to_other_data]
+)
+def test_compiled_steps_are_the_same_as_others(change):
+    (losses, parameters), (expected, others) = (train(c, change) for c in (True, False))
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+    for a, b in zip(parameters, others, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+class Clipping(tg.Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_gradients(self, trainer):
+        for p in trainer.model.parameters():
+            p.grad = np.clip(p.grad, -0.05, 0.05)
+        self.seen.append(trainer.model.linear.W.grad)
+
+
+def test_callbacks_change_gradients_and_may_keep_them():
+    seen = {}
+    for compiled in (True, False):
+        clipping = Clipping()
+        losses, _ = train(compiled, callbacks=[clipping])
+        seen[compiled] = losses, clipping.seen
+    np.testing.assert_allclose(seen[True][0], seen[False][0], rtol=1e-10)
+    for a, b in zip(seen[True][1], seen[False][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_after_a_fit_are_not_overwritten_by_the_next():
+    X, y = tg.data.spiral(points_per_class=5, rng=0)
+    net = tg.nn.MLP((2, 4, 3), rng=0)
+    trainer = tg.Trainer(net, optim.SGD(net.parameters(), lr=0.1))
+    trainer.fit(X, y, epochs=2, progress=False)
+    gradient = net.parameters()[0].grad
+    before = gradient.copy()
+    trainer.fit(X, y, epochs=2, progress=False)
+    np.testing.assert_array_equal(gradient, before)
+
+
+class Branching(tg.nn.Module):
+    def __init__(self):
+        self.linear = tg.nn.Linear(2, 3, rng=0)
+
+    def forward(self, x):
+        z = self.linear(x)
+        return z if z.numpy().sum() > 0 else 2 * z
+
+
+def test_what_cannot_be_compiled_is_trained_as_it_is(caplog):
+    X, y = tg.data.spiral(points_per_class=5, rng=0)
+    net = Branching()
+    trainer = tg.Trainer(net, optim.SGD(net.parameters(), lr=0.1))
+    trainer.fit(X, y, epochs=3, progress=False)
+    assert len(trainer.history) == 3
+    assert [record.message[:35] for record in caplog.records] == [
+        "training without a compiled program"
+    ]
