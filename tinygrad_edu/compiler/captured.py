@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.recording import changed_mode
 from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.tracing import CompileError
@@ -27,7 +28,7 @@ __all__ = ["Place", "State", "kinds_differ"]
 
 _COMPILER = "tinygrad_edu.compiler."
 _DEEPEST = 4  # modules in modules: they may be in each other
-_WITHOUT_STATE = (type(None), str, bytes, int, float, Primitive)
+_WITHOUT_STATE = (changed_mode, type(None), str, bytes, int, float, Primitive)
 _OTHERS = ("numpy", "tinygrad_edu", "tqdm", "matplotlib", "scipy", "pandas")
 # Modules of whose objects the attributes are the user's own.
 _HOLDERS = ("tinygrad_edu", "types", "argparse", "collections")
@@ -289,8 +290,10 @@ class State:
                 if isinstance(cell.cell_contents, types.ModuleType):
                     self._visit_module(cell.cell_contents, set(_names(f.__code__)), name)
                 place = Place.cell(cell, name)
-                if _is_of_others(f.__module__):  # which put nothing else there
-                    self._visit(place.get(), place)
+                if _is_of_others(f.__module__):
+                    # What a library's function keeps is its own, but for what it was given.
+                    if callable(place.get()) or _is_leaf(place.get()):
+                        self._visit(place.get(), place)
                 else:
                     self._read(place)
         if f.__defaults__:
@@ -298,7 +301,7 @@ class State:
             whole = Place(lambda: f.__defaults__, lambda v: setattr(f, "__defaults__", v), "")
             for i, name in enumerate(names):
                 self._read(whole.part(i, name))
-        if f.__dict__:
+        if f.__dict__ and not _is_of_others(f.__module__):
             self._visit(f.__dict__, _only_read(f.__dict__, f.__name__))
         if f.__kwdefaults__:
             for name in f.__kwdefaults__:
