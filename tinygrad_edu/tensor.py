@@ -79,7 +79,8 @@ def record(primitive: Primitive, args: tuple[Any, ...], keywords: dict[str, Any]
         make = Entry if usual else new_entry
         result._array = y
         entry = result._entry = make(primitive, values, inputs, keywords, y)
-        entry.kept = kept
+        if kept is not None:
+            entry.kept = kept
     else:
         if not usual:
             new_entry(primitive, values, inputs, keywords, y)  # which checks it in debug mode
