@@ -26,7 +26,8 @@ def _power_da(g: Any, y: Any, a: Any, b: Any) -> Any:
     if not isinstance(b, (int, float)) and b.dtype.kind in "iu":
         b = b.astype(float)  # b - 1 may not fit a small integer type
     # A number as the exponent stays a number, for which NumPy has faster powers.
-    exponent = b - 1 if np.all(b != 0) else b - 1 + ((a == 0) & (b == 0))
+    never_zero = not hasattr(b, "__record__") and np.all(b != 0)
+    exponent = b - 1 if never_zero else b - 1 + ((a == 0) & (b == 0))
     return g * b * a**exponent
 
 

@@ -220,12 +220,9 @@ class Writer:
                 seen.add(text)
                 own_target = leaf in self._into and self._into[leaf] is target
             else:
-                if (
-                    isinstance(leaf, np.ndarray)
-                    and not leaf.ndim
-                    and not any(self.as_arrays[i:][:1])
-                ):
-                    leaf = leaf[()]
+                if isinstance(leaf, (np.ndarray, np.generic)) and not leaf.ndim:
+                    whole = np.asarray(leaf)
+                    leaf = whole if any(self.as_arrays[i : i + 1]) else whole[()]
                 fixed[f"_constant{i}"] = leaf
                 is_array = isinstance(leaf, np.ndarray)
                 text, own_target = f"array(_constant{i})" if is_array else f"_constant{i}", False
