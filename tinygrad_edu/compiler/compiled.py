@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_edu.compiler.algebra import StableTrace, lowered, simplified
 from tinygrad_edu.compiler.captured import State
 from tinygrad_edu.compiler.runs import Run, is_plain, is_read, lasting, unchanged_random_numbers
-from tinygrad_edu.compiler.writer import SILENT, Writer, flattened
+from tinygrad_edu.compiler.writer import SHIFTED, SILENT, Writer, flattened
 from tinygrad_edu.recording import mode
 from tinygrad_edu.tape import Entry, reachable
 from tinygrad_edu.tensor import Tensor, as_array, plain
@@ -254,6 +254,7 @@ class Program:
         if len(arrays_of_none_axes) == len(leaves):
             writer.as_arrays = arrays_of_none_axes
         writer.silent = not primitives.isdisjoint(SILENT)
+        writer.shifted = not primitives.isdisjoint(SHIFTED)
         writer.risky = run.trace.walks and any(primitive.singular for primitive in primitives)
         writer.walks = run.trace.walks
         writer.known = self._known

@@ -126,7 +126,7 @@ def _leaky_relu(x: Any, slope: float = 0.01) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    return np.reciprocal(1 + np.exp(-x))
+    return 1 / (1 + np.exp(-x))
 
 
 def _scatter_add(values: Any, index: Any, shape: tuple[int, ...]) -> Any:

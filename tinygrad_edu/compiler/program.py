@@ -1,22 +1,26 @@
-"""A tape as flat NumPy code: which buffer each value is in, and the line that computes it.
-
-All arrays between inputs and outputs live in buffers that are allocated once. A buffer is used
-again as soon as nothing reads what is in it any more; an elementwise operation writes over an
-input that it is the last to read.
-"""
+"""A tape as flat NumPy code: the line that computes each value, in the buffer that it has."""
 
 from __future__ import annotations
 
-import collections
 import functools
-import keyword
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.calculus.indexing import scatter_add
+from tinygrad_edu.compiler.buffers import (
+    REDUCTIONS,
+    SMALL_SUM,
+    TRANSPOSE,
+    Buffers,
+    again,
+    is_product,
+    may_show,
+    origin_of,
+    sources_of,
+    ufunc_of,
+)
 from tinygrad_edu.compiler.lowering import (
     assembled,
     is_whole,
@@ -25,19 +29,12 @@ from tinygrad_edu.compiler.lowering import (
     square_sum,
     subtract_at,
 )
-from tinygrad_edu.rules import PRIMITIVES, Primitive
+from tinygrad_edu.rules import PRIMITIVES
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tracing import CompileError, pack
 
-__all__ = ["Body", "may_show", "ordered"]
+__all__ = ["Body"]
 
-_MATMUL = PRIMITIVES[np.matmul]
-_TRANSPOSE = PRIMITIVES[np.transpose]
-_REDUCTIONS = {
-    PRIMITIVES[np.sum]: "add",
-    PRIMITIVES[np.max]: "maximum",
-    PRIMITIVES[np.min]: "minimum",
-}
 _INFIX = {
     PRIMITIVES[np.add]: "+",
     PRIMITIVES[np.subtract]: "-",
@@ -45,386 +42,20 @@ _INFIX = {
     PRIMITIVES[np.divide]: "/",
 }
 _NUMBERS = {0: "zero", 1: "one", 2: "two", 0.5: "half", -1: "minus_one"}
-_ALIGNMENT = 64
 # np.dot starts faster than np.matmul, but fills its result with zeros first, which costs more than
 # that above this many bytes.
 _LARGEST_DOT = 2**15
-_SMALL_SUM = 4096
 
 
-def _ufunc_of(primitive: Primitive) -> Any:
-    """The NumPy function of an elementwise operation, which can write into a given array."""
-    functions = _UFUNCS or _UFUNCS.update(
-        {p: f for f, p in PRIMITIVES.items() if isinstance(f, np.ufunc) and f.signature is None}
-    )
-    found = (functions or _UFUNCS).get(primitive)
-    forward = primitive.forward
-    if found is None and isinstance(forward, np.ufunc) and forward.signature is None:
-        found = forward
-    return found if found is not None and found.nout == 1 else None
+class Body(Buffers):
+    """The lines of a program, and what they need; see `Buffers`."""
 
-
-_UFUNCS: dict[Primitive, Any] = {}
-
-
-def ordered(
-    outputs: Sequence[Entry], draws: Sequence[Entry] = (), first: Sequence[Entry] = ()
-) -> list[Entry]:
-    """All entries that the outputs need, each as late as the first that reads it allows.
-
-    What `first` needs comes first.
-    """
-
-    def urgency(entry: Entry) -> float:
-        computed = [s.order for s in entry.inputs if s is not None and s.primitive is not None]
-        return max(computed, default=entry.order)
-
-    order: dict[Entry, None] = {}
-    for root in [*draws, *first, *sorted(outputs, key=urgency)]:
-        pending = [root]
-        while pending:
-            entry = pending[-1]
-            missing = [s for s in entry.inputs if s is not None and s not in order]
-            if missing:
-                pending += sorted(missing, key=urgency, reverse=True)
-            else:
-                order.setdefault(entry)
-                pending.pop()
-    return list(order)
-
-
-# The name of a view, the name of what it shows, and what makes it.
-Shown = tuple[str, str, Callable[[Any], Any]]
-# Of an argument with more views than this the views are kept as long as it is the same array.
-_MANY_VIEWS = 3
-
-
-class Slot:
-    """A piece of memory, and what stands in it until when."""
-
-    def __init__(self, nbytes: int, free_after: float):
-        self.nbytes, self.free_after = nbytes, free_after
-
-
-class Body:
-    """The lines of a program, and what they need.
-
-    Attributes:
-        lines: the code, without its inputs and its return.
-        names: the variable of each entry.
-        fixed: what the lines read besides their inputs, by name: functions, constants, buffers.
-        rebound: what has to be made again when a captured array is another one: name, and a
-            function of `fixed`.
-        nbytes: the size of all buffers together.
-        kept: the results whose arrays are the same in each call, with the names of these.
-        shown: the views of arguments that are made anew only for another array.
-    """
-
-    def __init__(
-        self,
-        entries: Sequence[Entry],
-        outputs: Sequence[Entry],
-        names: dict[Entry, str],
-        captured: dict[Entry, np.ndarray],
-        reuse: bool,
-        into: dict[Entry, np.ndarray],
-    ):
-        self.names = names
-        self.lines: list[str] = []
-        self.fixed: dict[str, Any] = {"empty": np.empty, "dot": np.dot, "copyto": np.copyto}
-        self.rebound: list[tuple[str, Callable[[], Any]]] = []
-        self.nbytes = 0
-        self.kept: list[tuple[Entry, str]] = []
-        self._counts: collections.Counter[str] = collections.Counter()
-        self._entries = entries
-        self._outputs = set(outputs)
-        self._reuse = reuse
-        self._into = into
-        self._taken = set(names.values())
-        self._arrays: dict[Entry, np.ndarray | None] = dict(captured)  # known beforehand
-        self._slots: dict[Entry, Slot | None] = {}
-        self._free: list[tuple[np.ndarray, Slot]] = []
-        self._memory: dict[Slot, np.ndarray] = {}
-        self._variables: dict[Any, str] = {}
-        self._constants: dict[Any, str] = {}
-        self._captured = captured
-        self._columns = _column_shapes(entries)
-        self._last = self._last_uses()
-        _masks_as_numbers(entries, self._outputs)
-        self._likely = self._likely_names()
-        self._parts: dict[Entry, np.ndarray] = {}
-        self._destined = self._destinations()
-        self._take_vectors_apart()
-        roots = collections.Counter(map(self._root, entries))
-        self.shown: dict[Entry, list[Shown]] = {
-            root: []
-            for root, n in roots.items()
-            if root.primitive is None and root not in captured and n > _MANY_VIEWS
-        }
+    def __init__(self, entries: Sequence[Entry], *others: Any):
+        super().__init__(entries, *others)
         for i, entry in enumerate(entries):
             if entry.primitive is not None:
                 self._write(i, entry)
                 self._release(i)
-
-    # Life times.
-
-    def _last_uses(self) -> dict[Entry, float]:
-        """The position of the last line that reads each entry, or a view of it."""
-        last: dict[Entry, float] = {}
-        for i, entry in enumerate(self._entries):
-            for source in entry.inputs:
-                if source is not None:
-                    last[source] = i
-        for entry in self._outputs:
-            last[entry] = math.inf
-        # What an entry may show has to live as long as it.
-        for entry in reversed(self._entries):
-            shows = entry.primitive is not None and may_show(entry)
-            # The parts of an index and labels are read where the index is.
-            if shows or entry.primitive in (pack, label_index):
-                for source in entry.inputs:
-                    if source is not None:
-                        last[source] = max(last.get(source, 0), last.get(entry, 0))
-        return last
-
-    def _release(self, i: int) -> None:
-        for slot, memory in list(self._memory.items()):
-            if slot.free_after <= i:
-                del self._memory[slot]
-                self._free.append((memory, slot))
-
-    def _buffer(self, i: int, entry: Entry, over: Sequence[Entry] = ()) -> str:
-        """The variable that an entry is written to: an input of it, a free buffer, or a new one."""
-        y, life = entry.y, self._last.get(entry, i)
-        if entry in self._outputs:
-            return self._output_buffer(entry)
-        if entry in self._parts:
-            name = self.names[entry] = self._new_name(entry, "part")
-            self.fixed[name] = self._arrays[entry] = self._parts[entry]
-            self._slots[entry] = None
-            return name
-        if entry in self._destined:
-            name = self.names[entry] = self._output_buffer(self._destined[entry])
-            self._slots[entry], self._arrays[entry] = None, self._arrays[self._destined[entry]]
-            return name
-        for source in over:
-            slot = self._slots.get(source)
-            if (
-                slot is not None
-                and not may_show(source)
-                and slot.free_after <= i
-                and source.y.shape == y.shape
-                and source.y.dtype == y.dtype
-                and all(self._slots.get(s) is not slot or s is source for s in _sources(entry))
-            ):
-                slot.free_after = life
-                self._slots[entry] = slot
-                self._arrays[entry] = self._arrays[source]
-                self.names[entry] = self.names[source]
-                return self.names[source]
-        # A large buffer is kept for what needs one.
-        fitting = [
-            (memory, slot)
-            for memory, slot in self._free
-            if y.nbytes <= memory.nbytes <= 4 * y.nbytes
-        ]
-        if fitting:
-            memory = min((memory for memory, _ in fitting), key=lambda memory: memory.nbytes)
-            self._free = [pair for pair in self._free if pair[0] is not memory]
-        else:
-            memory = _aligned(y.nbytes)
-            self.nbytes += memory.nbytes
-        slot = Slot(memory.nbytes, life)
-        self._memory[slot] = memory
-        self._slots[entry] = slot
-        array = self._laid_out(memory, y)
-        self._arrays[entry] = array
-        key = (memory.ctypes.data, y.shape, y.dtype.str)
-        if key not in self._variables:
-            self._variables[key] = self._new_name(entry, "buffer")
-            self.fixed[self._variables[key]] = array
-        self.names[entry] = self._variables[key]
-        return self.names[entry]
-
-    def _laid_out(self, memory: np.ndarray, y: np.ndarray) -> np.ndarray:
-        flat = memory[: y.nbytes].view(y.dtype)
-        return flat.reshape(y.shape[::-1]).T if self._by_columns(y) else flat.reshape(y.shape)
-
-    def _by_columns(self, y: np.ndarray) -> bool:
-        return y.shape in self._columns
-
-    def _destinations(self) -> dict[Entry, Entry]:
-        """What is only there to be changed into a result, with that result."""
-        readers: dict[Entry, int] = {}
-        for entry in self._entries:
-            for source in _sources(entry):
-                readers[source] = readers.get(source, 0) + 1
-        destined: dict[Entry, Entry] = {}
-        for output in self._outputs:
-            entry = output
-            while entry.y.ndim and _ufunc_of(entry.primitive) is not None and not entry.keywords:
-                fitting = [
-                    s
-                    for s in _sources(entry)
-                    if s.primitive is not None
-                    and readers[s] == 1
-                    and s not in self._outputs
-                    and isinstance(s.y, np.ndarray)
-                    and (s.y.shape, s.y.dtype) == (output.y.shape, output.y.dtype)
-                    and not may_show(s)
-                ]
-                if not fitting:
-                    break
-                entry = max(fitting, key=lambda s: s.primitive is _MATMUL)
-                destined[entry] = output
-        return destined
-
-    def _take_vectors_apart(self) -> None:
-        """Has the pieces of a result computed in their places in it."""
-        readers: dict[Entry, int] = {}
-        for entry in self._entries:
-            for source in _sources(entry):
-                readers[source] = readers.get(source, 0) + 1
-        for entry in self._outputs:
-            is_static = self._reuse or entry in self._into
-            if entry.primitive is not assembled or not is_static or not is_whole(entry):
-                continue
-            self._output_buffer(entry)
-            whole = self._arrays[entry]
-            assert whole is not None
-            for (start, stop), source in zip(entry.keywords["places"], entry.inputs, strict=True):
-                if source is None:
-                    continue
-                origin = _origin(source)
-                alone = readers[source] == readers[origin] == 1 and origin not in self._outputs
-                if alone and origin.primitive is not None and not may_show(origin):
-                    self._parts[origin] = whole[start:stop].reshape(origin.y.shape)
-
-    def _is_by_columns(self, entry: Entry) -> bool:
-        """Whether an entry will lie column after column; new results and given ones do not."""
-        result = self._destined.get(entry, entry)
-        if result in self._outputs and (result in self._into or not self._reuse):
-            return False
-        return self._by_columns(entry.y) and entry not in self._parts
-
-    def _output_buffer(self, entry: Entry) -> str:
-        if entry in self.names:
-            return self.names[entry]
-        y = entry.y
-        name = self.names[entry] = self._new_name(entry, "out")
-        self._slots[entry] = None
-        if entry in self._into or self._reuse:
-            array = self._into.get(entry)
-            if array is None:
-                memory = _aligned(y.nbytes)
-                array = self._laid_out(memory, y)
-                self.nbytes += memory.nbytes
-            self.fixed[name] = self._arrays[entry] = array
-            self.kept.append((entry, name))
-        else:
-            self._arrays[entry] = None
-            dtype = self._constant(y.dtype, str(y.dtype))
-            self.lines.append(f"{name} = empty({y.shape}, {dtype})")
-        return name
-
-    # Names.
-
-    def _likely_names(self) -> dict[Entry, str]:
-        """The user's name of each entry, or of the next one that will stand in its place."""
-        names: dict[Entry, str] = {}
-        readers: dict[Entry, list[Entry]] = {}
-        for entry in reversed(self._entries):
-            only = readers.get(entry, [])
-            if entry.name and entry.name.isidentifier():
-                names[entry] = entry.name
-            elif len(only) == 1 and only[0] in names and np.shape(only[0].y) == np.shape(entry.y):
-                names[entry] = names[only[0]]
-            for source in _sources(entry):
-                readers.setdefault(source, []).append(entry)
-        return names
-
-    def _new_name(self, entry: Entry | None, otherwise: str) -> str:
-        name = (self._likely.get(entry) if entry is not None else None) or otherwise
-        name = "".join(c if c.isalnum() else "_" for c in name).strip("_") or otherwise
-        if keyword.iskeyword(name) or name[0].isdigit():
-            name = f"{name}_"
-        base = name
-        while name in self._taken or name in self.fixed:
-            self._counts[base] += 1
-            name = f"{base}_{self._counts[base] + 1}"
-        self._taken.add(name)
-        return name
-
-    def _function(self, function: Any, name: str) -> str:
-        """The name of a function among what is fixed."""
-        key = id(function)
-        if key not in self._constants:
-            name = "".join(c if c.isalnum() else "_" for c in name)
-            while self.fixed.get(name, function) is not function or name in self._taken:
-                name += "_"
-            self.fixed[name] = function
-            self._constants[key] = name
-        return self._constants[key]
-
-    def _constant(self, value: Any, name: str = "constant") -> str:
-        if name in self.fixed and self.fixed[name] is value:
-            return name
-        for known, there in self.fixed.items():
-            if there is value:
-                return known
-        name = self._new_name(None, name)
-        self.fixed[name] = value
-        return name
-
-    def _argument(self, source: Entry | None, value: Any) -> str:
-        if source is not None:
-            return self.names[source]
-        if type(value) in (int, bool, str, type(None)) or value is Ellipsis:
-            return repr(value)
-        if type(value) is float and math.isfinite(value):
-            return repr(value)
-        if type(value) is tuple and all(type(v) in (int, type(None)) for v in value):
-            return repr(value)
-        return self._constant(value)
-
-    def _arguments(self, entry: Entry) -> list[str]:
-        pairs = zip(entry.inputs, entry.values, strict=True)
-        return [self._argument(source, value) for source, value in pairs]
-
-    def _view(self, name: str, source: Entry, make: Callable[[Any], Any], expression: str) -> str:
-        """A view of an entry: made once if its memory is known, otherwise in each call."""
-        array = self._arrays.get(source)
-        if array is None:
-            return expression
-        view = make(array)
-        if not np.shares_memory(view, array) and array.size:
-            return expression
-        if source in self._captured:
-            self.rebound.append((name, _again(make, self.fixed, self.names[source])))
-        self.fixed[name] = view
-        return name
-
-    def _flat(self, source: Entry) -> str:
-        """The values of an entry in the order of its memory."""
-        known = self._arrays.get(source)
-        if source.y.ndim == 1 or known is None:
-            return self.names[source]
-        key = ("flat", self.names[source], id(known))
-        if key not in self._constants:
-            name = self._new_name(None, f"{self.names[source]}_flat")
-            self._constants[key] = self._view(
-                name, source, _in_memory_order, f"{self.names[source]}.ravel(order='K')"
-            )
-        return self._constants[key]
-
-    def _ones(self, n: int, dtype: Any) -> str:
-        key = ("ones", n, dtype.str)
-        if key not in self._constants:
-            self._constants[key] = self._new_name(None, "ones")
-            self.fixed[self._constants[key]] = np.ones(n, dtype)
-        return self._constants[key]
-
-    # The lines.
 
     def _line(self, entry: Entry, text: str) -> None:
         y = entry.y
@@ -454,14 +85,14 @@ class Body:
             self._subtract_at(i, entry)
         elif primitive is assembled:
             self._assembled(i, entry)
-        elif _is_product(entry):
+        elif is_product(entry):
             self._product(i, entry)
         elif may_show(entry):
             self._show(i, entry)
-        elif primitive in _REDUCTIONS:
+        elif primitive in REDUCTIONS:
             self._reduction(i, entry)
         else:
-            ufunc = _ufunc_of(primitive)
+            ufunc = ufunc_of(primitive)
             arguments = [
                 (source is None and self._number(ufunc, entry, value)) or argument
                 for source, argument, value in zip(
@@ -469,14 +100,14 @@ class Body:
                 )
             ]
             function = self._function(ufunc, ufunc.__name__)
-            out = self._buffer(i, entry, over=_sources(entry))
+            out = self._buffer(i, entry, over=sources_of(entry))
             # NumPy wants the output of these two by name, and is faster if that of others is not.
             last = f"out={out}" if ufunc in (np.maximum, np.minimum) else out
             self._line(entry, f"{function}({', '.join(arguments)}, {last})")
 
     def _number(self, ufunc: Any, entry: Entry, value: Any) -> str | None:
         """A number among the arguments as an array: NumPy then need not look for its dtype."""
-        arrays = [s.y for s in _sources(entry) if isinstance(s.y, np.ndarray) and s.y.ndim]
+        arrays = [s.y for s in sources_of(entry) if isinstance(s.y, np.ndarray) and s.y.ndim]
         dtype = arrays[0].dtype if arrays else None
         if type(value) not in (int, float) or dtype is None or dtype.kind != "f":
             return None
@@ -531,17 +162,17 @@ class Body:
         elif primitive is square_sum:
             flat = self._flat(entry.inputs[0])
             text = f"{self._function(np.vdot, 'vdot')}({flat}, {flat})"
-        elif primitive in _REDUCTIONS and _is_full_reduction(entry):
+        elif primitive in REDUCTIONS and _is_full_reduction(entry):
             x = entry.inputs[0]
             flat = self._flat(x)
             flat = flat if self._arrays.get(x) is not None else f"{flat}.ravel()"
-            if _REDUCTIONS[primitive] == "add" and x.y.dtype.kind == "f" and x.y.size <= _SMALL_SUM:
+            if REDUCTIONS[primitive] == "add" and x.y.dtype.kind == "f" and x.y.size <= SMALL_SUM:
                 text = f"dot({self._ones(x.y.size, x.y.dtype)}, {flat})"
             else:
-                ufunc = getattr(np, _REDUCTIONS[primitive])
+                ufunc = getattr(np, REDUCTIONS[primitive])
                 text = f"{self._function(ufunc.reduce, f'{ufunc.__name__}_reduce')}({flat})"
-        elif _ufunc_of(primitive) is not None and not entry.keywords:
-            ufunc = _ufunc_of(primitive)
+        elif ufunc_of(primitive) is not None and not entry.keywords:
+            ufunc = ufunc_of(primitive)
             text = f"{self._function(ufunc, ufunc.__name__)}({', '.join(arguments)})"
         else:
             text = f"{self._expression(entry)}"
@@ -554,7 +185,7 @@ class Body:
         a, b = entry.inputs
         left, right = self._arguments(entry)
         ndims = [np.ndim(v) for v in entry.values]
-        if ndims == [2, 2] and a is not None and b is not None and b.primitive is _TRANSPOSE:
+        if ndims == [2, 2] and a is not None and b is not None and b.primitive is TRANSPOSE:
             right = self._straightened(i, entry, b, right)
         if self._is_by_columns(entry):
             left, right = f"{right}.T", f"{left}.T"
@@ -570,13 +201,6 @@ class Body:
         if entry.y.ndim < 2 or entry.y.nbytes <= _LARGEST_DOT:
             return "dot"
         return self._function(np.matmul, "matmul")
-
-    def _view_of(self, entry: Entry, make: Callable[[Any], Any], what: str) -> str:
-        key = (what, self.names[entry], id(self._arrays.get(entry)))
-        if key not in self._constants:
-            name = self._new_name(None, f"{self.names[entry]}_{what}")
-            self._constants[key] = self._view(name, entry, make, f"{self.names[entry]}.{what}")
-        return self._constants[key]
 
     def _transposed(self, source: Entry | None, expression: str) -> str:
         return expression if source is None else self._view_of(source, lambda x: x.T, "T")
@@ -616,7 +240,7 @@ class Body:
                 self._slots[entry] = self._slots.get(source)
                 if source in self._captured:
                     self._captured[entry] = view
-                    self.rebound.append((name, _again(make, self.fixed, self.names[source])))
+                    self.rebound.append((name, again(make, self.fixed, self.names[source])))
                 return
         root = self._root(entry)
         known = source is root or self.names[source] in {n for n, *_ in self.shown.get(root, ())}
@@ -625,19 +249,13 @@ class Body:
             self.shown[root].append((name, self.names[source], make))
             self._slots[entry], self._arrays[entry] = None, None
             return
-        if entry.primitive is _TRANSPOSE and not entry.keywords and entry not in self._outputs:
+        if entry.primitive is TRANSPOSE and not entry.keywords and entry not in self._outputs:
             self.names[entry], self._arrays[entry] = f"{self.names[source]}.T", None
             self._slots[entry] = self._slots.get(source)
             return
         self._call(i, entry)
         self._slots[entry] = self._slots.get(source)
         self._copied_if_result(entry)
-
-    def _root(self, entry: Entry) -> Entry:
-        """What a view shows in the end."""
-        while entry.primitive is not None and entry.primitive.view and entry.inputs[0] is not None:
-            entry = entry.inputs[0]
-        return entry
 
     def _copied_if_result(self, entry: Entry) -> None:
         """Results have memory of their own."""
@@ -654,11 +272,11 @@ class Body:
         x = entry.inputs[0]
         (name,) = self._arguments(entry)
         axis, keepdims = entry.keywords.get("axis"), entry.keywords.get("keepdims", False)
-        kind = _REDUCTIONS[entry.primitive]
+        kind = REDUCTIONS[entry.primitive]
         start = entry.keywords.get("initial")
         start = "" if start is None else f", initial={self._argument(None, start)}"
         is_matrix = x.y.ndim == 2 and axis in (0, 1) and x.y.dtype.char in "fd"
-        if kind == "add" and is_matrix and not start and 0 < x.y.shape[axis] <= _SMALL_SUM:
+        if kind == "add" and is_matrix and not start and 0 < x.y.shape[axis] <= SMALL_SUM:
             ones = self._ones(x.y.shape[axis], x.y.dtype)
             pair = f"{ones}, {name}" if axis == 0 else f"{name}, {ones}"
             self._buffer(i, entry)
@@ -679,7 +297,7 @@ class Body:
             self.lines.append(f"{out}[...] = 0")
         places = entry.keywords["places"]
         for (start, stop), source, value in zip(places, entry.inputs, entry.values, strict=True):
-            if source is None or _origin(source) not in self._parts:
+            if source is None or origin_of(source) not in self._parts:
                 piece = self._argument(source, value)
                 self.lines.append(f"{out}[{start}:{stop}] = {piece}")
 
@@ -713,109 +331,9 @@ class Body:
             self._line(entry, f"{out}.reshape(-1)[{index}] -= {value}")
 
 
-def _masks_as_numbers(entries: Sequence[Entry], outputs: set[Entry]) -> None:
-    """Gives comparisons that are only multiplied with the dtype of what they are multiplied with.
-
-    NumPy writes 0 and 1 as such numbers at no cost, and would have to convert truth values later.
-    """
-    readers: dict[Entry, list[Entry]] = {}
-    for entry in entries:
-        for source in _sources(entry):
-            readers.setdefault(source, []).append(entry)
-    for entry in entries:
-        if entry.primitive is None or entry in outputs or not isinstance(entry.y, np.ndarray):
-            continue
-        is_comparison = isinstance(entry.primitive.forward, np.ufunc) and entry.y.dtype == bool
-        reading = readers.get(entry, [])
-        if is_comparison and reading and all(_is_masking(reader, entry) for reader in reading):
-            entry.y = entry.y.astype(reading[0].y.dtype)
-
-
-def _is_masking(reader: Entry, mask: Entry) -> bool:
-    others = [np.asarray(s.y) for s in _sources(reader) if s is not mask]
-    return (
-        reader.primitive is PRIMITIVES[np.multiply]
-        and len(others) == 1
-        and others[0].dtype == reader.y.dtype
-        and reader.y.dtype.kind == "f"
-        and reader.y.shape == mask.y.shape
-    )
-
-
-def _again(make: Callable[[Any], Any], fixed: dict[str, Any], name: str) -> Callable[[], Any]:
-    """What makes a view of the array that has the name by then."""
-    return lambda: make(fixed[name])
-
-
-def _origin(entry: Entry) -> Entry:
-    """What an entry is in another shape."""
-    while entry.primitive is PRIMITIVES[np.reshape] and entry.inputs[0] is not None:
-        entry = entry.inputs[0]
-    return entry
-
-
-def _sources(entry: Entry) -> list[Entry]:
-    return [source for source in entry.inputs if source is not None]
-
-
-def _aligned(nbytes: int) -> np.ndarray:
-    """Memory that begins where vector instructions like it to."""
-    raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + nbytes]
-
-
-def _in_memory_order(x: np.ndarray) -> np.ndarray:
-    return x.T.reshape(-1) if x.flags.f_contiguous else x.reshape(-1)
-
-
-def _column_shapes(entries: Sequence[Entry]) -> set[tuple[int, ...]]:
-    """The shapes of matrices that lie column after column in memory.
-
-    Where rows of a few values are added up, NumPy's inner loop would be over those few.
-    """
-    shapes = set()
-    for entry in entries:
-        if entry.primitive in _REDUCTIONS and _is_plain_reduction(entry) and entry.inputs[0]:
-            x = entry.inputs[0].y
-            axis = entry.keywords.get("axis")
-            if x.ndim == 2 and axis == 1 and 2 * x.shape[1] <= x.shape[0] and x.shape[1] <= 64:
-                shapes.add(x.shape)
-    return shapes
-
-
-def may_show(entry: Entry) -> bool:
-    """Whether the result may be, or show, the memory of what was read.
-
-    What is not written into a buffer is taken for that: a function may give back its argument.
-    """
-    primitive, y = entry.primitive, entry.y
-    if not isinstance(y, np.ndarray) or y.ndim == 0:
-        return False
-    if primitive in (label_index, pick, subtract_at, assembled) or _is_product(entry):
-        return False
-    if primitive in _REDUCTIONS and _is_plain_reduction(entry):
-        return False
-    return entry.keywords != {} or _ufunc_of(primitive) is None
-
-
 def _is_full_reduction(entry: Entry) -> bool:
     x = entry.inputs[0]
     return x is not None and len(entry.values) == 1 and not entry.keywords and x.y.ndim > 0
-
-
-def _is_plain_reduction(entry: Entry) -> bool:
-    return len(entry.values) == 1 and entry.keywords.keys() <= {"axis", "keepdims", "initial"}
-
-
-def _is_product(entry: Entry) -> bool:
-    return entry.primitive is _MATMUL and _is_plain_product(entry)
-
-
-def _is_plain_product(entry: Entry) -> bool:
-    a, b = (np.asarray(v) for v in entry.values)
-    same = a.dtype == b.dtype == entry.y.dtype and a.dtype.kind == "f"
-    return same and a.ndim in (1, 2) and b.ndim in (1, 2)
 
 
 def _depends_on_values(entry: Entry) -> bool:

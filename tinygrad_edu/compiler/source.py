@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.calculus.indexing import getitem
 from tinygrad_edu.compiler.algebra import StableTrace, lowered, simplified
+from tinygrad_edu.compiler.buffers import may_show, ordered
 from tinygrad_edu.compiler.lowering import (
     assembled,
     is_whole,
@@ -23,7 +24,6 @@ from tinygrad_edu.compiler.lowering import (
     subtract_at,
 )
 from tinygrad_edu.compiler.patterns import number_of
-from tinygrad_edu.compiler.program import may_show, ordered
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry, reachable
 from tinygrad_edu.tensor import Tensor, lift

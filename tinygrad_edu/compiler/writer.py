@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.calculus import neural
+from tinygrad_edu.compiler.buffers import Shown, ordered
 from tinygrad_edu.compiler.captured import Place, State, kinds_differ
-from tinygrad_edu.compiler.program import Body, Shown, ordered
+from tinygrad_edu.compiler.program import Body
 from tinygrad_edu.compiler.runs import Run, is_plain, is_read
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.tracing import CompileError
 from tinygrad_edu.trees import tree_map
 
-__all__ = ["SILENT", "Writer", "flattened"]
+__all__ = ["SHIFTED", "SILENT", "Writer", "flattened"]
 
 Function = Callable[..., Any]
 
@@ -37,6 +38,7 @@ class Writer:
     """Writes the code of a program around its body."""
 
     silent = False
+    shifted = False
     risky = False
     walks = False
     as_arrays: Sequence[bool] = ()
@@ -134,7 +136,7 @@ class Writer:
             fixed["errstate"] = np.errstate
             lines = ["with errstate(over='ignore', under='ignore'):", *_indented(lines)]
         elsewhere = [f"return compiled._without_program(args, {keywords})"]
-        nan = self._nan_check(results) if self.walks or self.silent else ""
+        nan = self._nan_check(results) if self.walks or self.shifted else ""
         if self.generators:
             fixed["_states"] = functools.partial(_states, self.generators)
             fixed["_put_back"] = functools.partial(_put_back, self.generators)
@@ -393,10 +395,10 @@ def flattened(tree: Any) -> tuple[list[Any], Any]:
     return leaves, form
 
 
-SILENT = {
-    *(neural.softmax, neural.log_softmax, neural.cross_entropy, neural.sigmoid),
-    *(neural.binary_cross_entropy, neural.softplus, neural.logsumexp),
-}
+# Where rows of infinities may become NaN.
+SHIFTED = {neural.softmax, neural.log_softmax, neural.cross_entropy, neural.logsumexp}
+# Where an infinity or a 0 on the way is right.
+SILENT = {*SHIFTED, neural.sigmoid, neural.softplus, neural.binary_cross_entropy}
 
 
 def _has_nan(x: np.ndarray) -> bool:
