@@ -450,6 +450,7 @@ def origin_of(entry: Entry) -> Entry:
 
 
 def sources_of(entry: Entry) -> list[Entry]:
+    """The entries that an entry reads."""
     return [source for source in entry.inputs if source is not None]
 
 
@@ -495,10 +496,12 @@ def may_show(entry: Entry) -> bool:
 
 
 def is_plain_reduction(entry: Entry) -> bool:
+    """Whether a reduction takes nothing but an axis, and where to begin."""
     return len(entry.values) == 1 and entry.keywords.keys() <= {"axis", "keepdims", "initial"}
 
 
 def is_product(entry: Entry) -> bool:
+    """Whether an entry is a product that BLAS computes into a given array."""
     return entry.primitive is MATMUL and _is_plain_product(entry)
 
 

@@ -58,6 +58,7 @@ class Pattern(NDArrayOperatorsMixin):
 
 
 def primitive_of(function: Any) -> Any:
+    """The operation that a function of NumPy is in a program."""
     return PRIMITIVES.get(function) or constant_of(function, numpy_name(function))
 
 
@@ -152,6 +153,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def arguments_of(entry: Entry) -> list[Any]:
+    """The arguments of an entry: entries, and the values of the others."""
     return [
         value if source is None else source
         for source, value in zip(entry.inputs, entry.values, strict=True)

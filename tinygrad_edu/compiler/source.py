@@ -73,12 +73,18 @@ class Source(str):
     results: list[str]
 
 
+def _traced(
+    outputs: Sequence[Entry], again: Again | None, backward: bool
+) -> tuple[_NamingTrace, list[Entry]]:
+    """The program of a tape once more, with names, and its results."""
+    trace = _NamingTrace(strict=False)
+    results = _replayed(outputs, trace) if again is None else again(trace)
+    return trace, _with_gradients(results, trace) if backward else results
+
+
 def written(outputs: Sequence[Entry], again: Again | None, backward: bool) -> Source:
     """The code of a program; see `Tape.source`."""
-    trace = _NamingTrace(strict=False)
-    results = again(trace) if again is not None else _replayed(outputs, trace, backward)
-    if again is not None and backward:
-        results = _with_gradients(results, trace)
+    trace, results = _traced(outputs, again, backward)
     given = trace.inputs | trace.captured.keys()
     found, simple = simplified(results, given, trace.draws)
     final, last = lowered(found, given, simple.draws, fast=False)
@@ -97,12 +103,8 @@ def _identifier(name: str) -> str:
 
 def explained(outputs: Sequence[Entry], again: Again | None, backward: bool) -> str:
     """The steps by which a program became short; see `Tape.explain`."""
-    trace = _NamingTrace(strict=False)
-    results = again(trace) if again is not None else _replayed(outputs, trace, backward)
-    if again is not None and backward:
-        results = _with_gradients(results, trace)
-    given = trace.inputs | trace.captured.keys()
-    _, simple = simplified(results, given, trace.draws)
+    trace, results = _traced(outputs, again, backward)
+    _, simple = simplified(results, trace.inputs | trace.captured.keys(), trace.draws)
     told = []
     for rule, before, after in [*trace.steps, *simple.steps]:
         if before.primitive is variable:
@@ -153,7 +155,7 @@ def _is_activation(entry: Entry) -> bool:
     return entry.primitive in ours or entry.primitive is PRIMITIVES[np.maximum]
 
 
-def _replayed(outputs: Sequence[Entry], trace: Trace, backward: bool) -> list[Entry]:
+def _replayed(outputs: Sequence[Entry], trace: Trace) -> list[Entry]:
     """The program of a tape once more, with its constant arrays as inputs."""
     known: dict[Any, Entry] = {}
     became: dict[Entry, Tensor] = {}
@@ -191,8 +193,7 @@ def _replayed(outputs: Sequence[Entry], trace: Trace, backward: bool) -> list[En
             result = trace.record(entry.primitive, tuple(args), entry.keywords)
             result._own_entry().name = entry.name
             became[entry] = result
-    results = [became[entry]._own_entry() for entry in outputs]
-    return _with_gradients(results, trace) if backward else results
+    return [became[entry]._own_entry() for entry in outputs]
 
 
 _USUAL_NAMES = {
