@@ -403,15 +403,17 @@ def _sensitivity(case: Case, runnable: Any, values: Inputs) -> list[float]:
 
 
 def _gap(x: np.ndarray, y: np.ndarray) -> float:
+    kind = complex if "c" in (x.dtype.kind, y.dtype.kind) else float
     with np.errstate(all="ignore"):
-        gaps = np.where(x == y, 0, np.abs(np.subtract(x, y, dtype=float)))
+        gaps = np.where(x == y, 0, np.abs(np.subtract(x, y, dtype=kind)))
         gaps = np.where(np.isnan(x) & np.isnan(y), 0, gaps)
     gaps = np.where(np.isnan(gaps), np.inf, gaps)
     return float(np.max(gaps, initial=0.0))
 
 
 def _largest(x: Any) -> float:
-    x = np.abs(np.asarray(x, float))
+    x = np.asarray(x)
+    x = np.abs(x if x.dtype.kind == "c" else x.astype(float))
     return float(np.max(x[np.isfinite(x)], initial=0.0))
 
 
