@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import cProfile
 import dataclasses
@@ -1181,8 +1182,6 @@ def test_a_set_that_changes():
 
 
 def test_what_cannot_be_watched_is_refused():
-    import collections
-
     queue = collections.deque([2.0])
     with pytest.raises(tg.CompileError, match="deque"):
         tg.compile(lambda x: x * queue[0])(np.ones(2))
@@ -1197,6 +1196,27 @@ def test_an_error_that_the_function_catches_is_none_the_less_one():
 
     with pytest.raises(tg.CompileError, match="branch"):
         tg.compile(f)(np.ones(3))
+
+    state = tg.Tensor([1.0, 2.0])
+
+    def assigns(x):
+        with contextlib.suppress(RuntimeError):
+            state[0] = x[0]
+        return np.sum(x * state)
+
+    with pytest.raises(tg.CompileError, match="is assigned to"):
+        tg.compile(assigns)(np.array([5.0, 6.0]))
+
+    recorded = tg.Tensor([1.0, 2.0], requires_grad=True) * 2
+
+    def reads(x):
+        try:
+            return np.sum(x * recorded)
+        except RuntimeError:
+            return np.sum(x)
+
+    with pytest.raises(tg.CompileError, match="recorded before"):
+        tg.compile(reads)(np.array([5.0, 6.0]))
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (4, 3), (200, 10)])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from tinygrad_edu.tensor import (
     _shows,
     as_array,
     lift,
+    plain,
 )
 
 __all__ = ["CompileError", "Trace", "naming", "pack", "tracing", "variable"]
@@ -68,8 +69,8 @@ class Trace:
         inputs: the entries of what the program is given.
         constants: the arrays that operations read and that are no Tensors.
         refused: the error that the function was stopped with, which it may have caught.
-        calls: all operations, with the numbers and keywords that they were given.
         lasting: those of them that the function finds and does not make, by id; they are inputs.
+        calls: all operations, with the numbers and keywords that they were given.
     """
 
     def __init__(self, strict: bool):
@@ -92,8 +93,8 @@ class Trace:
             for p in [p < len(primitive.rules) or primitive.every is not None]
         ]
         if self.strict:
-            plain = [v for v, a in zip(values, args, strict=True) if not isinstance(a, Tensor)]
-            self.calls.append(f"{primitive.name}{_without_arrays((plain, keywords))!r}")
+            fixed = [v for v, a in zip(values, args, strict=True) if not isinstance(a, Tensor)]
+            self.calls.append(f"{primitive.name}{_without_arrays((fixed, keywords))!r}")
         else:
             keywords = {name: _own_if_small(value) for name, value in keywords.items()}
         try:
@@ -144,9 +145,9 @@ class Trace:
     def constant(self, function: Callable[..., Any], args: Any, keywords: dict[str, Any]) -> Any:
         """The same for a function whose derivative is 0."""
         if function in _STATIC:
-            return function(*_plain(args), **_plain(keywords))
+            return function(*plain(args), **plain(keywords))
         name = function.__name__ if not hasattr(function, "__module__") else numpy_name(function)
-        value = function(*_plain(args), **_plain(keywords))
+        value = function(*plain(args), **plain(keywords))
         if not isinstance(value, (np.ndarray, np.generic, bool)):
             self.refuse(f"{name}, which gives a {type(value).__name__}")
             return value
@@ -166,34 +167,34 @@ class Trace:
     def refuse(self, what: str) -> None:
         """Raises if the value must not leave the program."""
         if self.strict:
-            where = _users_line()
-            line = f" ({where[0]}, line {where[1]})" if where else ""
-            self.refused = CompileError(
-                f"{what}{line}: a value that a compiled function computes cannot leave it, since "
-                f"the program is the same whatever the values are. Use np.where for a choice "
+            self._stop(
+                f"{what}{_at_line()}: a value that a compiled function computes cannot leave it, "
+                f"since the program is the same whatever the values are. Use np.where for a choice "
                 f"between values, np.maximum for max, NumPy functions for arithmetic; return what "
                 f"you want to look at; or do not compile this part"
             )
-            raise self.refused
 
     def check_assignable(self, x: Tensor) -> None:
         """Raises if `x` was there before the program: a compiled one changes nothing outside."""
         entry = x._own_entry()
         if self.strict and entry.order < self.start and not isinstance(entry, Argument):
-            where = _users_line()
-            line = f" ({where[0]}, line {where[1]})" if where else ""
-            raise CompileError(
+            self._stop(
                 f"a compiled function cannot change what it was given: {entry.name or 'an array'} "
-                f"of shape {x.shape} is assigned to{line}. Assign to a copy, x = x.copy(), and "
-                f"return it"
+                f"of shape {x.shape} is assigned to{_at_line()}. Assign to a copy, x = x.copy(), "
+                f"and return it"
             )
+
+    def _stop(self, message: str) -> NoReturn:
+        """Raises, and remembers it: a function that catches the error is not compiled either."""
+        self.refused = CompileError(message)
+        raise self.refused
 
     def _entry_of(self, x: Tensor) -> Entry:
         is_bare = x._entry is None
         entry = x._own_entry()
         if entry not in self.inputs and (is_bare or entry.order < self.start):
             if self.strict and entry.primitive is not None:
-                raise CompileError(
+                self._stop(
                     f"a compiled function reads the result of {entry.primitive.name} of shape "
                     f"{x.shape}, which was recorded before: pass it as an argument, or detach() it"
                 )
@@ -256,18 +257,14 @@ def _without_arrays(tree: Any) -> Any:
     return type(tree)
 
 
+def _at_line() -> str:
+    """The line of the user's code that runs now, as a message names it."""
+    where = _users_line()
+    return f" ({where[0]}, line {where[1]})" if where else ""
+
+
 def _value(x: Tensor) -> Any:
     return x._array.item() if type(x) is Number else x._array
-
-
-def _plain(tree: Any) -> Any:
-    if isinstance(tree, Tensor):
-        return tree._array
-    if type(tree) in (tuple, list):
-        return type(tree)(map(_plain, tree))
-    if type(tree) is dict:
-        return {key: _plain(item) for key, item in tree.items()}
-    return tree
 
 
 class naming:

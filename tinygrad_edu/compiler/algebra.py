@@ -263,7 +263,6 @@ class Simplifier(Trace):
 
     def __init__(self, rules: Sequence[Rule], inputs: Any, lowered: Any = None):
         super().__init__(strict=True)
-        self.entries: list[Entry] = []
         self.keeps_variables = False
         self._lowered = lowered or {}
         self.inputs = inputs
@@ -277,7 +276,6 @@ class Simplifier(Trace):
     def run(self, entries: list[Entry]) -> dict[Entry, Any]:
         """What becomes of each entry: another one, or a constant."""
         became: dict[Entry, Any] = {}
-        self.entries = entries
         with tracing(self), np.errstate(all="ignore"):
             for entry in entries:
                 became[entry] = self._again(entry, became)
@@ -288,7 +286,7 @@ class Simplifier(Trace):
             return entry  # gradients are taken by this very entry
         if entry.primitive is None:
             is_given = entry in self.inputs or isinstance(entry, Argument) or entry.requires_grad
-            return entry if is_given else _constant(entry.y)
+            return entry if is_given else entry.y
         args = [
             value if source is None else became[source]
             for source, value in zip(entry.inputs, entry.values, strict=True)
@@ -317,7 +315,7 @@ class Simplifier(Trace):
         is_draw = getattr(primitive, "draws", False)
         is_kept = is_draw or primitive is lowering.label_index
         if not is_kept and not any(isinstance(a, Entry) for a in args):
-            return _constant(primitive.forward(*args, **keywords))
+            return primitive.forward(*args, **keywords)
         key = _key(primitive, args, keywords)
         if primitive is variable:
             key = (*key, old)
@@ -329,7 +327,7 @@ class Simplifier(Trace):
         if old is not None and old.primitive is primitive and _is_call(old, args, keywords):
             entry = old
         else:
-            values = [_entry_value(a) if isinstance(a, Entry) else a for a in args]
+            values = [_y(a) for a in args]
             y = old.y if old is not None else primitive.forward(*values, **keywords)
             if primitive in _ARITHMETIC and all(type(v) in (float, int) for v in values):
                 y = np.asarray(y).item()
@@ -362,7 +360,7 @@ class Simplifier(Trace):
                     continue
                 if right is None:
                     continue
-                new = right._entry if isinstance(right, Tensor) else _constant(right)
+                new = right._entry if isinstance(right, Tensor) else right
                 y = new.y if isinstance(new, Entry) else np.asarray(new)
                 if isinstance(new, Entry) and type(y) is not type(entry.y):
                     continue
@@ -398,15 +396,6 @@ def _is_usual_float(entry: Entry | None) -> bool:
 def _names_each_row(rows: Any, x: Any) -> bool:
     """Whether an index names each row of `x` once, in order."""
     return isinstance(rows, np.ndarray) and np.array_equal(rows, np.arange(len(x)))
-
-
-def _entry_value(entry: Entry) -> Any:
-    return entry.y
-
-
-def _constant(y: Any) -> Any:
-    """A constant as the algebra knows it: a number if it is one."""
-    return y
 
 
 def _is_call(entry: Entry, args: Sequence[Any], keywords: dict[str, Any]) -> bool:

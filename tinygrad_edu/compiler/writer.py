@@ -64,7 +64,6 @@ class Writer:
             self._names[entry] = self._name(entry.name)
         self.captured: dict[str, tuple[Function, np.ndarray]] = {}
         arrays: dict[Entry, np.ndarray] = {}
-        self._guards: list[tuple[str, Any]] = []
         for entry in entries:
             if entry.primitive is None and entry not in self._names:
                 name = self._names[entry] = self._name(entry.name or "captured")
@@ -106,7 +105,6 @@ class Writer:
     ) -> tuple[str, dict[str, Any], list[tuple[str, Any]]]:
         """The code, what it reads, and what has to be made again for other captured arrays."""
         fixed = self.body.fixed
-        checks: list[str] = []
         unpack = _Unpacking(self._names, self._run.inputs, fixed, bool(whole[1]))
         unpack.tree(whole[0], "args")
         keywords = "keywords" if whole[1] else "{}"
