@@ -26,6 +26,7 @@ FLOORS = {
     "gradcheck": 3,
     "testing": 4,
     "compiler": 3,
+    "state": 4,
     "nn": 4,
     "optim": 4,
     "data": 4,

@@ -17,7 +17,8 @@ import numpy as np
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, random_generator
 from tinygrad_edu.rules import Primitive
-from tinygrad_edu.tensor import Tensor, plain
+from tinygrad_edu.state import checked_state
+from tinygrad_edu.tensor import Tensor
 
 __all__ = [
     "MLP",
@@ -101,26 +102,7 @@ class Module:
             ValueError: an array of another shape, or one that holds no real numbers.
         """
         own = dict(self.named_parameters())
-        for problem, keys in (("lacks", own.keys() - state), ("has unknown", state.keys() - own)):
-            if keys:
-                raise KeyError(
-                    f"the state {problem} {sorted(keys)}; this {type(self).__name__} has "
-                    f"{list(own)}"
-                )
-        arrays = {}
-        for name in own:
-            try:
-                arrays[name] = np.asarray(plain(state[name]))
-            except ValueError as error:
-                raise ValueError(f"{name} cannot be made an array: {error}") from error
-        for name, array in arrays.items():
-            if array.shape != own[name].shape:
-                raise ValueError(
-                    f"{name} has shape {own[name].shape} in this net, shape {array.shape} in the "
-                    f"state"
-                )
-            if array.dtype.kind not in "fiu":
-                raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        arrays = checked_state(state, own, self, "net")
         for name, array in arrays.items():
             own[name].data = np.array(array, own[name].dtype)
 

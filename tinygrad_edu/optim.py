@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.state import checked_state
 from tinygrad_edu.tape import set_anew
 from tinygrad_edu.tensor import Tensor, plain
 
@@ -195,28 +196,9 @@ class Optimizer:
             ValueError: an array of another shape, or one that holds no real numbers.
         """
         own = self._state()
-        for problem, keys in (("lacks", own.keys() - state), ("has unknown", state.keys() - own)):
-            if keys:
-                raise KeyError(
-                    f"the state {problem} {sorted(keys)}; this {type(self).__name__} has "
-                    f"{list(own)}"
-                )
-        arrays = {}
-        for name in own:
-            try:
-                arrays[name] = np.asarray(plain(state[name]))
-            except ValueError as error:
-                raise ValueError(f"{name} cannot be made an array: {error}") from error
-        for name, array in arrays.items():
-            if array.shape != own[name].shape:
-                raise ValueError(
-                    f"{name} has shape {own[name].shape} in this optimiser, shape {array.shape} "
-                    f"in the state"
-                )
-            if name == "t" and (array.dtype.kind not in "iu" or (array < 0).any()):
-                raise ValueError(f"t must hold numbers of updates, got {array}")
-            if array.dtype.kind not in "fiu":
-                raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        arrays = checked_state(state, own, self, "optimiser")
+        if arrays["t"].dtype.kind == "f" or (arrays["t"] < 0).any():
+            raise ValueError(f"t must hold numbers of updates, got {arrays['t']}")
         for name, array in arrays.items():
             own[name][...] = array
         for vectors in self._vectors:
