@@ -199,15 +199,7 @@ def _describe(entry: Entry) -> str:
 class Tape:
     """The entries that some outputs depend on, in the order in which they ran.
 
-    A tape is a sequence of `Entry`: it has a length, can be iterated over and printed.
-
-    Example:
-        >>> import numpy as np, tinygrad_edu as tg
-        >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
-        >>> print(tg.Tape.of(np.sum(x * x)))
-        %0  x = input            (2,)  float64
-        %1  np.multiply(%0, %0)  (2,)  float64
-        %2  np.sum(%1)           ()    float64
+    `tg.Tape` is this with `source()` and `explain()`, which write it out.
     """
 
     def __init__(self, *outputs: Entry):
