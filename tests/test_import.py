@@ -22,6 +22,7 @@ FLOORS = {
     "recording": 2,
     "tensor": 2,
     "tracing": 2,
+    "expressions": 2,
     "transforms": 3,
     "gradcheck": 3,
     "testing": 4,

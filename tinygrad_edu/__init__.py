@@ -35,7 +35,7 @@ from tinygrad_edu.calculus.neural import (
 )
 from tinygrad_edu.recording import debug, no_grad
 from tinygrad_edu.rules import composition, constant, derivative, primitive
-from tinygrad_edu.show import Tape, record
+from tinygrad_edu.show import Tape, explain, record
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.trainer import Callback, History, Trainer, TrainingDiverged
 from tinygrad_edu.transforms import (
@@ -75,6 +75,7 @@ __all__ = [
     "data",
     "debug",
     "derivative",
+    "explain",
     "flatten",
     "grad",
     "hessian",

@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import textwrap
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from tinygrad_edu import calculus
@@ -109,9 +110,15 @@ def rule_source(rule: Function) -> str:
     if rule.__name__ != "<lambda>":
         source = _without_docstring(textwrap.dedent(inspect.getsource(rule)))
         return _with(dict(inspect.getclosurevars(rule).nonlocals), source)
-    source, lambdas = _lambdas(inspect.getsourcefile(rule) or "")
-    line = rule.__code__.co_firstlineno
-    columns = [c for at, _, c, _ in rule.__code__.co_positions() if at == line and c]
+    return _lambda_source(rule.__code__, inspect.getsourcefile(rule) or "")
+
+
+@functools.lru_cache(1024)
+def _lambda_source(code: CodeType, file: str) -> str:
+    """The expression of a lambda; to cut it out of its file takes milliseconds."""
+    source, lambdas = _lambdas(file)
+    line = code.co_firstlineno
+    columns = [c for at, _, c, _ in code.co_positions() if at == line and c]
     # There may be several on a line: this one begins before its code, and last of those.
     before = [n for n in lambdas if n.lineno == line and n.col_offset < min(columns, default=999)]
     body = max(before, key=lambda node: node.col_offset).body

@@ -199,7 +199,7 @@ def _describe(entry: Entry) -> str:
 class Tape:
     """The entries that some outputs depend on, in the order in which they ran.
 
-    `tg.Tape` is this with `source()` and `explain()`, which write it out.
+    `tg.Tape` is this with everything that shows it to people.
     """
 
     def __init__(self, *outputs: Entry):
@@ -231,34 +231,5 @@ class Tape:
     def __getitem__(self, position: int) -> Entry:
         return self.entries[position]
 
-    def __str__(self) -> str:
-        number = {entry: f"%{i}" for i, entry in enumerate(self.entries)}
-        rows = []
-        for entry in self.entries:
-            call = f"{entry.name} = " if entry.name else ""
-            if entry.primitive is None:
-                call += "input"
-            else:
-                arguments = [
-                    _short(value) if source is None else number[source]
-                    for source, value in zip(entry.inputs, entry.values, strict=True)
-                ]
-                arguments += [f"{key}={_short(value)}" for key, value in entry.keywords.items()]
-                call += f"{entry.primitive.name}({', '.join(arguments)})"
-            # The parts of an index stand in a tuple.
-            shape, dtype = (getattr(entry.y, name, "") for name in ("shape", "dtype"))
-            rows.append((number[entry], call, str(shape), str(dtype)))
-        a, b, c, d = (max(len(row[i]) for row in rows) for i in range(4))
-        return "\n".join(f"{w:{a}}  {x:{b}}  {y:{c}}  {z:{d}}".rstrip() for w, x, y, z in rows)
-
     def __repr__(self) -> str:
         return f"<tape of {len(self)} entries>"
-
-
-def _short(value: Any) -> str:
-    """A value as the listing shows it: arrays by their dtype and shape."""
-    if isinstance(value, np.ndarray) and value.size > 3:
-        return f"{value.dtype}{list(value.shape)}"
-    if isinstance(value, tuple) and any(isinstance(part, np.ndarray) for part in value):
-        return f"({', '.join(_short(part) for part in value)})"
-    return repr(value)

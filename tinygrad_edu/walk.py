@@ -30,6 +30,7 @@ def walk_back(
     watch: bool = False,
     stacked: bool = False,
     mended: bool = True,
+    observe: Callable[[Entry, int, Any, Any], None] | None = None,
 ) -> dict[Entry, Any]:
     """The gradients of the last entry, weighted by `g`, with respect to the inputs of the tape.
 
@@ -57,6 +58,9 @@ def walk_back(
         stacked: whether `g` is a stack of gradients, one above the other along a new first axis;
             then the results are stacks, too.
         mended: whether 0 * inf is looked for; a program that is traced must not depend on values.
+        observe: is told of every rule that is run: the entry, the position of the input, the
+            gradient that arrived and the one that is sent there. Where the walk has to be done
+            again, it is told again.
 
     Returns:
         A gradient for each target that the last entry depends on, in arrays of their own.
@@ -65,20 +69,25 @@ def walk_back(
         FloatingPointError: the gradient is 0 * inf; with `watch`, a rule gave a NaN or an infinity.
     """
     pull: Pull = _pull_stack if stacked else _pull
+
+    def walk(pull: Pull, free: bool = False) -> dict[Entry, Any]:
+        seen = pull if observe is None else _with_observer(pull, observe)
+        return _walk(entries, g, targets, lift, seen, free)
+
     if mended and any(e.primitive is not None and e.primitive.singular for e in entries):
         with np.errstate(all="ignore"):
-            gradients = _walk(entries, g, targets, lift, pull)
+            gradients = walk(pull)
             if _has_nan(gradients):
                 pull = _with_influence(entries, g, targets, pull)
-                gradients = _walk(entries, g, targets, lift, pull)
+                gradients = walk(pull)
                 if _has_nan(gradients) and _is_finite(entries, g):
-                    _walk(entries, g, targets, lift, _with_check(pull, np.isnan))
+                    walk(_with_check(pull, np.isnan))
                     raise FloatingPointError("backward: a gradient is inf - inf")
     else:
-        gradients = _walk(entries, g, targets, lift, pull, free=not retain and not watch)
+        gradients = walk(pull, free=not retain and not watch)
     if watch and not all(np.isfinite(gx).all() for gx in gradients.values()):
         with np.errstate(all="ignore"):
-            _walk(entries, g, targets, lift, _with_check(pull, _is_not_finite))
+            walk(_with_check(pull, _is_not_finite))
     if not retain:
         for entry in entries:
             if entry.primitive is not None:
@@ -253,6 +262,17 @@ def _influence(
         weights *= g != 0
     _walk(entries, weights, targets, computed, pull_weights)
     return reached
+
+
+def _with_observer(pull: Pull, observe: Callable[[Entry, int, Any, Any], None]) -> Pull:
+    """As `pull`, and tells of it."""
+
+    def pull_and_tell(rule: Any, entry: Entry, position: int, g: Any, y: Any, values: Any) -> Any:
+        gx = pull(rule, entry, position, g, y, values)
+        observe(entry, position, g, gx)
+        return gx
+
+    return pull_and_tell
 
 
 def _is_finite(entries: list[Entry], g: Any) -> bool:

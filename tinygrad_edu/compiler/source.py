@@ -7,12 +7,11 @@ import keyword
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_edu.calculus import neural
-from tinygrad_edu.calculus.indexing import getitem
 from tinygrad_edu.compiler.algebra import StableTrace, lowered, simplified
 from tinygrad_edu.compiler.buffers import may_show, ordered
 from tinygrad_edu.compiler.lowering import (
@@ -24,6 +23,7 @@ from tinygrad_edu.compiler.lowering import (
     subtract_at,
 )
 from tinygrad_edu.compiler.patterns import number_of
+from tinygrad_edu.expressions import ATOM, USUAL_ARGUMENTS, Expressions, usual_names
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry, reachable
 from tinygrad_edu.tensor import Tensor, lift
@@ -35,30 +35,6 @@ __all__ = ["Source", "explained", "written"]
 Again = Callable[[Trace], list[Entry]]
 _LONGEST = 64  # characters of an expression within another one
 
-_BINARY = {
-    PRIMITIVES[np.add]: ("+", 4),
-    PRIMITIVES[np.subtract]: ("-", 4),
-    PRIMITIVES[np.multiply]: ("*", 5),
-    PRIMITIVES[np.divide]: ("/", 5),
-    PRIMITIVES[np.matmul]: ("@", 5),
-    PRIMITIVES[np.power]: ("**", 7),
-}
-_COMPARISONS = {
-    "np.greater": ">",
-    "np.less": "<",
-    "np.greater_equal": ">=",
-    "np.less_equal": "<=",
-    "np.equal": "==",
-    "np.not_equal": "!=",
-}
-_LOGICAL: dict[str, tuple[str, float]] = {
-    "np.bitwise_and": ("&", 3),
-    "np.bitwise_or": ("|", 2),
-    "np.bitwise_xor": ("^", 2.5),
-}
-_METHODS = {PRIMITIVES[f]: f.__name__ for f in (np.sum, np.mean, np.max, np.min, np.reshape)}
-_ATOM = 10
-
 
 class Source(str):
     """NumPy code, and what it reads.
@@ -67,10 +43,13 @@ class Source(str):
         given: the arrays that the code reads, by name, and functions that have no name of their
             own; `exec(source, dict(source.given))` runs it.
         results: the names of the results, in order.
+        statements: for each statement its line, counted from 0, the name that it sets, and what
+            that was when the tape was recorded.
     """
 
     given: dict[str, Any]
     results: list[str]
+    statements: list[tuple[int, str, Any]]
 
 
 def _traced(
@@ -124,35 +103,9 @@ class _NamingTrace(StableTrace):
         """See `StableTrace`."""
         y = super().simplified(y)
         if isinstance(y, Tensor):
-            _name_layers(reachable(y._own_entry()))
+            for entry, name in usual_names(reachable(y._own_entry())).items():
+                entry.name = name
         return y
-
-
-def _name_layers(entries: Sequence[Entry]) -> None:
-    """Gives layers the names that people use: z1 before and h1 after the first activation."""
-    taken = {entry.name for entry in entries}
-
-    def named(entry: Entry, name: str) -> None:
-        if not (entry.name or "").isidentifier() and name not in taken:
-            entry.name = name
-            taken.add(name)
-
-    for entry in entries:
-        numbers = [re.search(r"\d+$", s.name or "") for s in entry.inputs if s is not None]
-        found = [match.group() for match in numbers if match]
-        if entry.primitive in (neural.linear, PRIMITIVES[np.add]) and found and entry.y.ndim:
-            named(entry, f"z{found[-1]}")
-        elif entry.primitive is not None and _is_activation(entry) and found:
-            named(entry, f"h{found[-1]}")
-        losses = (neural.cross_entropy, neural.binary_cross_entropy, neural.softmax, neural.mse)
-        scores = entry.inputs[0] if entry.primitive in losses else None
-        if scores is not None and scores.primitive and re.fullmatch(r"z\d+|", scores.name or ""):
-            scores.name = "scores"
-
-
-def _is_activation(entry: Entry) -> bool:
-    ours = {neural.relu, neural.sigmoid, neural.leaky_relu, neural.softplus, PRIMITIVES[np.tanh]}
-    return entry.primitive in ours or entry.primitive is PRIMITIVES[np.maximum]
 
 
 def _replayed(outputs: Sequence[Entry], trace: Trace) -> list[Entry]:
@@ -183,7 +136,7 @@ def _replayed(outputs: Sequence[Entry], trace: Trace) -> list[Entry]:
         for entry in entries:
             if entry.primitive is None:
                 continue
-            names = _USUAL_NAMES.get(entry.primitive, ())
+            names = USUAL_ARGUMENTS.get(entry.primitive, ())
             args = [
                 became[source]
                 if source is not None
@@ -194,14 +147,6 @@ def _replayed(outputs: Sequence[Entry], trace: Trace) -> list[Entry]:
             result._own_entry().name = entry.name
             became[entry] = result
     return [became[entry]._own_entry() for entry in outputs]
-
-
-_USUAL_NAMES = {
-    neural.linear: ("X", "W", "b"),
-    PRIMITIVES[np.matmul]: ("X", "W"),
-    PRIMITIVES[np.dot]: ("X", "W"),
-    **dict.fromkeys((neural.cross_entropy, neural.mse, neural.binary_cross_entropy), ("X", "y")),
-}
 
 
 def _with_gradients(results: list[Entry], trace: Trace) -> list[Entry]:
@@ -222,7 +167,16 @@ def _with_gradients(results: list[Entry], trace: Trace) -> list[Entry]:
     return [y._own_entry(), *gradients]
 
 
-class _Printer:
+class _Statement(NamedTuple):
+    """A line, the name that it sets, and what that is."""
+
+    text: str
+    comment: str
+    name: str
+    value: Any
+
+
+class _Printer(Expressions):
     """Writes entries as statements; what is read once stands within what reads it."""
 
     def __init__(self, outputs: Sequence[Any], draws: Sequence[Entry], names: Sequence[str] = ()):
@@ -243,7 +197,8 @@ class _Printer:
         self._imports: dict[str, str] = {}
         self._functions: dict[Primitive, str] = {}
         self._constants: dict[Any, str] = {}
-        self._lines: list[tuple[str, str]] = []
+        self._statements: list[_Statement] = []
+        self._deep = False
         for entry in self._entries:
             if entry.primitive is None:
                 name = self._names[entry] = self._unique(entry.name or "x")
@@ -264,29 +219,33 @@ class _Printer:
             wanted = name if name.isidentifier() else f"result_{i}"
             if not isinstance(output, Entry):
                 results.append(self._unique(wanted))
-                self._lines.append((f"{results[-1]} = {self._filled(output)}", ""))
+                self._add(results[-1], f" = {self._filled(output)}", output)
             elif self._names[output] != wanted and wanted not in self._taken:
                 # The same value under another name, too.
                 results.append(self._unique(wanted))
-                self._lines.append((f"{results[-1]} = {self._names[output]}", ""))
+                self._add(results[-1], f" = {self._names[output]}", output.y)
             else:
                 results.append(self._names[output])
-        width = min(max((len(line) for line, _ in self._lines), default=0), 60)
-        text = [f"{line:{width}}  {comment}".rstrip() for line, comment in self._lines]
+        width = min(max((len(s.text) for s in self._statements), default=0), 60)
+        text = [f"{s.text:{width}}  {s.comment}".rstrip() for s in self._statements]
         modules = [("numpy as np", "np."), ("tinygrad_edu as tg", "tg.")]
         imports = [f"import {m}\n" for m, used in modules if any(used in line for line in text)]
         imports += [f"from {m} import {name}\n" for name, m in sorted(self._imports.items())]
-        source = Source("".join(imports) + "\n" * bool(imports) + "\n".join(text))
+        head = "".join(imports) + "\n" * bool(imports)
+        source = Source(head + "\n".join(text))
         source.given, source.results = self.given, results
+        first = head.count("\n")
+        source.statements = [(first + i, s.name, s.value) for i, s in enumerate(self._statements)]
         return source
 
     def whole(self, entry: Entry) -> str:
         """An entry as one expression."""
+        self._deep = True
         while entry.primitive is variable:
             entry = entry.inputs[0]
         if entry.primitive is None:
             return self._names.get(entry) or entry.name or "x"
-        return self._expression(entry, deep=True)[0]
+        return self.expression(entry)[0]
 
     # Which values have names.
 
@@ -306,7 +265,7 @@ class _Printer:
             return False
         if readers[0].primitive is subtract_at and readers[0].inputs[0] is entry:
             return True
-        return len(self._expression(entry)[0]) <= _LONGEST
+        return len(self.expression(entry)[0]) <= _LONGEST
 
     def _name_of(self, entry: Entry) -> str:
         if entry not in self._names:
@@ -341,24 +300,28 @@ class _Printer:
 
     def _state(self, entry: Entry) -> None:
         y = entry.y
-        comment = f"# {y.shape}" if isinstance(y, np.ndarray) and y.ndim else ""
         changed = self._changed_in_place(entry)
         if entry.primitive is subtract_at:
             source, index = entry.inputs[0], entry.inputs[1]
             if changed is None:
-                text = self._read(source, _ATOM)
+                text = self.read(source, ATOM)
                 is_new = self._is_inlined(source) and not may_show(source)
-                text = self._read(source, 0) if is_new else f"{text}.copy()"
-                self._lines.append((f"{self._name_of(entry)} = {text}", comment))
+                text = self.read(source, 0) if is_new else f"{text}.copy()"
+                self._add(self._name_of(entry), f" = {text}", y, with_shape=True)
             name = self._names[entry] = changed or self._name_of(entry)
-            self._lines.append((f"{name}[{self._index(index)}] -= {entry.values[2]:g}", ""))
+            self._add(name, f"[{self._labels(index)}] -= {entry.values[2]:g}", y)
         elif changed is not None:
             operator, number = changed_by(entry) or ("", "")
             self._names[entry] = changed
-            self._lines.append((f"{changed} {operator}= {number}", comment))
+            self._add(changed, f" {operator}= {number}", y, with_shape=True)
         else:
-            text = self._expression(entry)[0]
-            self._lines.append((f"{self._name_of(entry)} = {text}", comment))
+            text = self.expression(entry)[0]
+            self._add(self._name_of(entry), f" = {text}", y, with_shape=True)
+
+    def _add(self, name: str, rest: str, value: Any, with_shape: bool = False) -> None:
+        shown = with_shape and isinstance(value, np.ndarray) and value.ndim
+        comment = f"# {value.shape}" if shown else ""
+        self._statements.append(_Statement(name + rest, comment, name, value))
 
     def _changed_in_place(self, entry: Entry) -> str | None:
         """The name of the variable that this statement changes, if nothing else reads it."""
@@ -376,46 +339,29 @@ class _Printer:
 
     # Expressions: the text, and how strongly it binds.
 
-    def _read(self, source: Entry, strength: float, deep: bool = False) -> str:
+    def read(self, source: Entry, strength: float) -> str:
+        """See `Expressions`."""
         while source.primitive is variable:
             source = source.inputs[0]
         if source in self._names:
             return self._names[source]
-        if source.primitive is None or (deep and (source.name or "").isidentifier()):
-            return source.name or "x" if deep else self._name_of(source)
-        if not deep and not self._is_inlined(source):
+        if source.primitive is None or (self._deep and (source.name or "").isidentifier()):
+            return source.name or "x" if self._deep else self._name_of(source)
+        if not self._deep and not self._is_inlined(source):
             return self._name_of(source)
-        text, own = self._expression(source, deep)
+        text, own = self.expression(source)
         return f"({text})" if own < strength else text
 
-    def _expression(self, entry: Entry, deep: bool = False) -> tuple[str, float]:
+    def expression(self, entry: Entry) -> tuple[str, float]:
+        """See `Expressions`."""
         primitive = entry.primitive
 
         def argument(p: int, strength: float) -> str:
-            source = entry.inputs[p]
-            if source is not None:
-                return self._read(source, strength, deep)
-            text = self._constant(entry.values[p])
-            return f"({text})" if text.startswith("-") and strength > 4 else text
+            return self.argument(entry, p, strength)
 
-        name = primitive.name
-        if primitive in _BINARY:
-            strength: float
-            operator, strength = _BINARY[primitive]
-            scaled = _divided(entry)
-            if scaled is not None:
-                return f"{argument(scaled[0], 5)} / {scaled[1]}", 5
-            left = strength + 0.1 if operator == "**" else strength
-            return f"{argument(0, left)} {operator} {argument(1, strength + 0.1)}", strength
-        if name in _COMPARISONS:
-            return f"{argument(0, 1.5)} {_COMPARISONS[name]} {argument(1, 1.5)}", 1
-        if name in _LOGICAL:
-            operator, strength = _LOGICAL[name]
-            return f"{argument(0, strength)} {operator} {argument(1, strength + 0.1)}", strength
-        if primitive is PRIMITIVES[np.negative]:
-            return f"-{argument(0, 6)}", 6
-        if name == "np.invert":
-            return f"~{argument(0, 6)}", 6
+        scaled = _divided(entry)
+        if scaled is not None:
+            return f"{argument(scaled[0], 5)} / {scaled[1]}", 5
         if primitive is PRIMITIVES[np.reciprocal]:
             return f"1 / {argument(0, 5.1)}", 5
         if primitive is PRIMITIVES[np.square]:
@@ -423,34 +369,28 @@ class _Printer:
         if primitive is square_sum:
             x = argument(0, 5.1)
             simple = x.isidentifier()
-            return (f"np.sum({x} * {x})" if simple else f"np.sum(np.square({argument(0, 0)}))"), 10
+            text = f"np.sum({x} * {x})" if simple else f"np.sum(np.square({argument(0, 0)}))"
+            return text, ATOM
         if primitive is assembled and is_whole(entry):
             pieces = (argument(p, 0) for p in range(len(entry.values)))
-            return f"np.concatenate([{', '.join(pieces)}])", _ATOM
+            return f"np.concatenate([{', '.join(pieces)}])", ATOM
         if primitive is pick:
-            return f"{argument(0, _ATOM)}[{self._index(entry.inputs[1])}]", _ATOM
-        if primitive is getitem:
-            return f"{argument(0, _ATOM)}[{self._index_text(entry, deep)}]", _ATOM
-        if primitive in (pack, label_index):
-            return f"({', '.join(argument(p, 0) for p in range(len(entry.values)))},)", _ATOM
-        if primitive is PRIMITIVES[np.transpose] and not entry.keywords and len(entry.values) == 1:
-            return f"{argument(0, _ATOM)}.T", _ATOM
-        keywords = [f"{key}={self._constant(value)}" for key, value in entry.keywords.items()]
+            return f"{argument(0, ATOM)}[{self._labels(entry.inputs[1])}]", ATOM
+        if primitive is label_index:
+            return f"({self.arguments(entry, 0)},)", ATOM
         if primitive in _METHODS and entry.inputs[0] is not None:
-            rest = [argument(p, 0) for p in range(1, len(entry.values))]
-            arguments = ", ".join([*rest, *keywords])
-            return f"{argument(0, _ATOM)}.{_METHODS[primitive]}({arguments})", _ATOM
-        arguments = ", ".join([*(argument(p, 0) for p in range(len(entry.values))), *keywords])
-        return f"{self._function(primitive)}({arguments})", _ATOM
+            return f"{argument(0, ATOM)}.{_METHODS[primitive]}({self.arguments(entry, 1)})", ATOM
+        return super().expression(entry)
 
-    def _function(self, primitive: Primitive) -> str:
+    def function(self, primitive: Primitive) -> str:
+        """See `Expressions`."""
         if primitive.name == "astype":
             return "np.astype"
         known = primitive.name.startswith("np.")
         if not known and primitive.name.startswith("tg."):
             known = primitive.name[3:] in neural.__all__
         if known:
-            return primitive.name.replace("np.absolute", "np.abs")
+            return super().function(primitive)
         module, name = getattr(primitive, "__module__", ""), getattr(primitive, "__name__", "")
         is_there = getattr(sys.modules.get(module), name, None) is primitive
         if is_there and (self._imports.get(name) == module or name not in self._taken):
@@ -462,32 +402,15 @@ class _Printer:
             self.given[self._functions[primitive]] = primitive.forward
         return self._functions[primitive]
 
-    def _index_text(self, entry: Entry, deep: bool) -> str:
-        source, value = entry.inputs[1], entry.values[1]
-        if source is None:
-            parts = value if isinstance(value, tuple) else (value,)
-            return ", ".join(map(self._part, parts)) or "()"
-        if source.primitive is pack:
-            return ", ".join(
-                self._part(v) if s is None else self._read(s, 0, deep)
-                for s, v in zip(source.inputs, source.values, strict=True)
-            )
-        return self._read(source, 0, deep)
-
-    def _index(self, index: Entry | None) -> str:
+    def _labels(self, index: Entry | None) -> str:
         """The pairs of row and label that a `label_index` stands for."""
         assert index is not None
         labels, n, _ = index.values
-        name = self._constant(labels) if index.inputs[0] is None else self._read(index.inputs[0], 0)
+        name = self.constant(labels) if index.inputs[0] is None else self.read(index.inputs[0], 0)
         return f"np.arange({n}), {name}"
 
-    def _part(self, part: Any) -> str:
-        if isinstance(part, slice):
-            ends = ("" if end is None else str(end) for end in (part.start, part.stop))
-            return ":".join(ends) + ("" if part.step is None else f":{part.step}")
-        return "..." if part is Ellipsis else self._constant(part)
-
-    def _constant(self, value: Any) -> str:
+    def constant(self, value: Any) -> str:
+        """See `Expressions`."""
         if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
             value = value.item()
         if isinstance(value, float):
@@ -500,7 +423,7 @@ class _Printer:
         if isinstance(value, (type, np.dtype)):
             return f"np.{np.dtype(value).name}"
         if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
-            return f"({', '.join(map(self._constant, value))},)"
+            return f"({', '.join(map(self.constant, value))},)"
         try:
             ast.literal_eval(repr(value))
         except (ValueError, SyntaxError):
@@ -510,7 +433,7 @@ class _Printer:
     def _filled(self, value: Any) -> str:
         """A result that is known beforehand."""
         number = number_of(value) if np.ndim(value) else None
-        return self._constant(value) if number is None else f"np.full({value.shape}, {number})"
+        return self.constant(value) if number is None else f"np.full({value.shape}, {number})"
 
     def _given(self, value: Any) -> str:
         if id(value) not in self._constants:
@@ -519,6 +442,7 @@ class _Printer:
         return self._constants[id(value)]
 
 
+_METHODS = {PRIMITIVES[f]: f.__name__ for f in (np.sum, np.mean, np.max, np.min, np.reshape)}
 _CHANGES = {subtract_at, PRIMITIVES[np.multiply], PRIMITIVES[np.divide]}
 _USUAL_RESULTS = {PRIMITIVES[np.exp]: "e", PRIMITIVES[np.sum]: "total"}
 

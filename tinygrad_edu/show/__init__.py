@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu import tape
-from tinygrad_edu.recording import recording
+from tinygrad_edu.recording import recording, source_lines
 from tinygrad_edu.tape import Argument, Entry
 from tinygrad_edu.tensor import Tensor, as_array, changeable, lift, plain
 from tinygrad_edu.tracing import Trace, naming, tracing
@@ -17,27 +18,123 @@ from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
 
 if TYPE_CHECKING:
     from tinygrad_edu.compiler.source import Source
+    from tinygrad_edu.show.page import Page
 
-__all__ = ["Tape", "record"]
+__all__ = ["Tape", "explain", "record"]
 
 
 class Tape(tape.Tape):
     """The entries that some outputs depend on, in the order in which they ran.
 
-    A tape is a sequence of `Entry`: it has a length, can be iterated over and printed.
+    A tape is a sequence of `Entry`: it has a length, can be iterated over, printed, drawn (`dot`),
+    made a web page (`page`) and written out as NumPy code (`source`). Printed it shows for each
+    entry its number, the operation, shape, value and, where there are any, the gradient that
+    `backward()` has left and the line of code. (Lines are kept by `tg.record` and `tg.debug`.)
 
     Example:
         >>> import numpy as np, tinygrad_edu as tg
         >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
         >>> print(tg.Tape.of(np.sum(x * x)))
-        %0  x = input            (2,)  float64
-        %1  np.multiply(%0, %0)  (2,)  float64
-        %2  np.sum(%1)           ()    float64
+            operation    shape  value
+        %0  x = input    (2,)   [1, 2]
+        %1  x * x        (2,)   [1, 4]
+        %2  np.sum(%1)   ()     5
     """
 
-    def __init__(self, *outputs: Entry, again: Callable[[Trace], list[Entry]] | None = None):
+    def __init__(
+        self,
+        *outputs: Entry,
+        again: Callable[[Trace], list[Entry]] | None = None,
+        name: str = "",
+    ):
         super().__init__(*outputs)
-        self._again = again
+        self._again, self._name = again, name
+
+    def __str__(self) -> str:
+        from tinygrad_edu.show import listing
+
+        return listing.text(self.entries)
+
+    def _repr_html_(self) -> str:
+        from tinygrad_edu.show import listing
+
+        return listing.table(self.entries)
+
+    def rules(self) -> str:
+        """The listing, and below each operation its derivative rules as they stand in the source.
+
+        `g` is the gradient that arrives at the result, `y` the result, the other names are those
+        of the arguments; what the rule gives is added to the gradient of the input.
+
+        Example:
+            >>> import numpy as np, tinygrad_edu as tg
+            >>> x = tg.Tensor(2.0, requires_grad=True, name="x")
+            >>> print(tg.Tape.of(np.exp(x) * 3).rules())
+                operation    shape  value
+            %0  x = input    ()     2
+            %1  np.exp(x)    ()     7.389
+                   dx += g * y
+            %2  %1 * 3       ()     22.17
+                   d%1 += g * b
+        """
+        from tinygrad_edu.show import listing
+
+        return listing.rules(self.entries)
+
+    def dot(self) -> str:
+        """The tape as a graph in the language of Graphviz, which is not needed to write it.
+
+        Inputs are rounded, results have a double frame, ways without a gradient are dashed. `dot
+        -Tsvg` makes a picture of it.
+
+        Example:
+            >>> import numpy as np, tinygrad_edu as tg
+            >>> x = tg.Tensor(2.0, requires_grad=True, name="x")
+            >>> print(tg.Tape.of(np.exp(x)).dot())
+            digraph tape {
+              node [shape=box, fontname="monospace", fontsize=10];
+              n0 [label="%0  x = input\\l()\\l2\\l", style=rounded];
+              n1 [label="%1  np.exp(x)\\l()\\l7.389\\l", peripheries=2];
+              n0 -> n1;
+            }
+            <BLANKLINE>
+        """
+        from tinygrad_edu.show import listing
+
+        return listing.dot(self.entries, self.outputs)
+
+    def page(self, path: str | PathLike[str] | None = None, gradient: Any = None) -> Page:
+        """The tape as one web page, which steps through it forward and then back.
+
+        Each step shows the operation with its numbers, or the derivative rules with the gradient
+        that arrives and those that are sent on, beside the lines of the user's code and of the
+        program of `source`. The page is one file, needs no network and no server. In a notebook it
+        shows itself; arrays of more than some hundred numbers are on it in part.
+
+        Args:
+            path: the file to write it to, if any; an older one is replaced.
+            gradient: what the way back begins with, of the shape of the result; by default 1 if
+                the result is a single number, and there is no way back if it is not.
+
+        Returns:
+            The page: `html` is its text, `save(path)` writes it.
+
+        Raises:
+            ValueError: a gradient that does not fit the result.
+            OSError: the file cannot be written; an older one is as it was.
+
+        Example:
+            >>> import numpy as np, tinygrad_edu as tg
+            >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+            >>> tg.Tape.of(np.sum(x * x)).page()
+            <page of ... kB: save(path) writes it>
+        """
+        from tinygrad_edu.show.page import page
+
+        made = page(self.entries, self.outputs, gradient, self.source, self._name)
+        if path is not None:
+            made.save(path)
+        return made
 
     def source(self, backward: bool = False) -> Source:
         """The program as NumPy code, as a person would write it, each line with its shape.
@@ -91,11 +188,12 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
 
     Example:
         >>> import numpy as np, tinygrad_edu as tg
-        >>> print(tg.record(lambda x, y: np.exp(x) * y, 1.0, 2.0))
-        %0  x = input            ()  float64
-        %1  y = input            ()  float64
-        %2  np.exp(%0)           ()  float64
-        %3  np.multiply(%2, %1)  ()  float64
+        >>> print(tg.record(lambda x, y: np.exp(x) * y, 1.0, 2.0))  # doctest: +ELLIPSIS
+            operation    shape  value  line
+        %0  x = input    ()     1
+        %1  y = input    ()     2
+        %2  np.exp(x)    ()     2.718  ...
+        %3  %2 * y       ()     5.437  ...
     """
     names = argument_names(f)
 
@@ -114,7 +212,7 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
 
         with recording(True):
             arguments = [tree_map(traced, arg, names(i)) for i, arg in enumerate(args)]
-        with tracing(trace), naming(trace), _named(f, trace):
+        with tracing(trace), source_lines(), naming(trace), _named(f, trace):
             y = f(*arguments)
         leaves = [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
         return [leaf._own_entry() for leaf in leaves]
@@ -122,7 +220,27 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
     outputs = run(Trace(strict=False))
     if not outputs:
         raise ValueError("nothing was recorded: the function did nothing with its arguments")
-    return Tape(*outputs, again=run)
+    name = getattr(f, "__name__", "")
+    return Tape(*outputs, again=run, name=name if name.isidentifier() else "")
+
+
+def explain(
+    f: Callable[..., Any],
+    *args: Any,
+    path: str | PathLike[str] | None = None,
+    gradient: Any = None,
+) -> Page:
+    """A web page that steps through `f(*args)` and its gradient: `tg.record(f, *args).page(path)`.
+
+    Raises:
+        ValueError: see `tg.record` and `Tape.page`.
+
+    Example:
+        >>> import numpy as np, tinygrad_edu as tg
+        >>> tg.explain(lambda x: np.sum(np.exp(x)), np.array([1.0, 2.0]))
+        <page of ... kB: save(path) writes it>
+    """
+    return record(f, *args).page(path, gradient)
 
 
 @contextlib.contextmanager

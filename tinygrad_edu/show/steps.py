@@ -1,0 +1,306 @@
+"""What happens at each step along a tape: the numbers forward, the gradients on the way back."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.calculus import neural
+from tinygrad_edu.expressions import Expressions
+from tinygrad_edu.rules import PRIMITIVES, Function
+from tinygrad_edu.show.labels import number
+from tinygrad_edu.show.listing import rule_text
+from tinygrad_edu.tape import Entry
+from tinygrad_edu.walk import walk_back
+
+__all__ = [
+    "Backward",
+    "Cell",
+    "Sent",
+    "example",
+    "in_numbers",
+    "is_numeric",
+    "rule_in_numbers",
+    "stretched",
+]
+
+# Of those of our own operations that do not broadcast.
+_ELEMENTWISE = {neural.relu, neural.sigmoid, neural.leaky_relu, neural.softplus}
+_TERMS = 3  # of a sum that are written out
+
+Cell = tuple[int, ...]
+
+
+@dataclass
+class Sent:
+    """A gradient that a step back sends to one input.
+
+    Attributes:
+        source: the input.
+        position: which argument it is.
+        gx: the gradient that is sent.
+        total: what the gradient of the input is after it.
+        count: the how many-th gradient this is that the input gets.
+    """
+
+    source: Entry
+    position: int
+    gx: np.ndarray
+    total: np.ndarray
+    count: int
+
+
+@dataclass
+class Backward:
+    """The walk back along a tape, step by step.
+
+    Attributes:
+        gradients: the whole gradient of each entry that one reaches.
+        sent: for each operation what it sends, in the order in which it does.
+    """
+
+    gradients: dict[Entry, np.ndarray] = field(default_factory=dict)
+    sent: dict[Entry, list[Sent]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], g: np.ndarray) -> Backward:
+        """The walk back from the last entry, at which the gradient is `g`.
+
+        Raises:
+            FloatingPointError: a gradient is 0 * inf; see `tg.grad`.
+        """
+        seen: dict[tuple[Entry, int], Any] = {}
+
+        def observe(entry: Entry, position: int, g: Any, gx: Any) -> None:
+            # Kept in the order of the last walk, if there have been several.
+            seen.pop((entry, position), None)
+            seen[entry, position] = gx
+
+        walk_back(list(entries), g, observe=observe)
+        back = cls({entries[-1]: np.asarray(g)})
+        counts: dict[Entry, int] = {}
+        for (entry, position), gx in seen.items():
+            source = entry.inputs[position]
+            counts[source] = counts.get(source, 0) + 1
+            total = back.gradients[source] + gx if counts[source] > 1 else gx
+            back.gradients[source] = total = np.asarray(total)
+            sent = Sent(source, position, np.asarray(gx), total, counts[source])
+            back.sent.setdefault(entry, []).append(sent)
+        return back
+
+
+def is_numeric(y: Any) -> bool:
+    """Whether it is an array of numbers or truth values with anything in it."""
+    return isinstance(y, np.ndarray) and y.size > 0 and y.dtype.kind in "biuf"
+
+
+def example(y: Any, g: Any) -> Cell:
+    """The cell to show numbers of: where the gradient is largest, or else the value.
+
+    Example:
+        >>> example(np.array([1.0, -3.0]), None), example(np.array([1.0, -3.0]), np.array([2, 0]))
+        ((1,), (0,))
+    """
+    size = np.abs(np.asarray(y if g is None or not np.any(g) else g, float))
+    place = np.where(np.isfinite(size), size, -1).argmax()
+    return tuple(int(i) for i in np.unravel_index(place, size.shape))
+
+
+def in_numbers(entry: Entry, cell: Cell) -> str:
+    """How one cell of a result comes about, such as `0.5 * 3 = 1.5`; empty if it cannot be told."""
+    y, primitive = entry.y, entry.primitive
+    if primitive is None or not is_numeric(y):
+        return ""
+    values = [np.asarray(value) for value in entry.values] if _is_plain(entry) else []
+    if _is_elementwise(entry):
+        text = _AtCell(cell).expression(entry)[0]
+    elif primitive in (PRIMITIVES[np.matmul], PRIMITIVES[np.dot]) and _are_matrices(values):
+        text = _product(*_factors(values[0], values[1], cell))
+    elif primitive is neural.linear:
+        x, W, b = values
+        text = f"{_product(x[cell[:-1]], W[:, cell[-1]])} + {_signed(b[cell[-1]])}"
+    elif primitive in (PRIMITIVES[np.sum], PRIMITIVES[np.mean]) and values:
+        terms = _summed(entry, values[0], cell)
+        if terms is None:
+            return ""
+        text = _sum([_signed(x) for x in terms])
+        if primitive is PRIMITIVES[np.mean]:
+            text = f"({text}) / {terms.size}"
+    else:
+        return ""
+    return f"{text} = {number(y[cell])}"
+
+
+def rule_in_numbers(entry: Entry, sent: Sent, g: np.ndarray, cell: Cell) -> str:
+    """What a rule gives for one cell of what arrives, such as `g * b = 0.5 * 3 = 1.5`."""
+    values = [np.asarray(value) for value in entry.values] if _is_plain(entry) else []
+    if _is_elementwise(entry):
+        return _rule_at(entry, sent.position, g, cell)
+    if entry.primitive is PRIMITIVES[np.matmul] and all(v.ndim == 2 for v in values):
+        a, b, there = values[0], values[1], example(sent.gx, None)
+        i, j = there
+        pairs = (g[i], b[j]) if sent.position == 0 else (a[:, i], g[:, j])
+        return f"at {list(there)}: {_product(*pairs)} = {number(sent.gx[there])}"
+    if entry.primitive is neural.linear and g.ndim == 2:
+        x, W, there = values[0], values[1], example(sent.gx, None)
+        if sent.position == 2:
+            text = _sum([_signed(gi) for gi in g[:, there[0]]])
+        elif sent.position == 0:
+            text = _product(g[there[0]], W[there[1]])
+        else:
+            text = _product(x[:, there[0]], g[:, there[1]])
+        return f"at {list(there)}: {text} = {number(sent.gx[there])}"
+    return ""
+
+
+def stretched(entry: Entry, x: np.ndarray) -> str:
+    """Which broadcast of an input has to be undone; empty if there was none.
+
+    Example:
+        >>> from tinygrad_edu.rules import PRIMITIVES
+        >>> a, b = np.ones((3, 2)), np.ones(2)
+        >>> entry = Entry(PRIMITIVES[np.add], (a, b), (None, None), {}, a + b)
+        >>> stretched(entry, a), stretched(entry, b)
+        ('', 'shape (2,) was stretched to (3, 2), so every number was read 3 times')
+    """
+    core = entry.primitive.core_axes
+    if core is None or not isinstance(entry.y, np.ndarray):
+        return ""
+    core = min(core, x.ndim, entry.y.ndim)
+    stack = entry.y.shape[: entry.y.ndim - core]
+    own = x.shape[: x.ndim - core]
+    if core and x.ndim < 2:
+        return ""
+    if own == stack:
+        return ""
+    times = int(np.prod(stack)) // max(int(np.prod(own)), 1)
+    whole = f"({', '.join(map(str, stack))}{',' if len(stack) == 1 else ''})"
+    what = "shape" if not core else "the stack of matrices of shape"
+    return f"{what} {own} was stretched to {whole}, so every number was read {times} times"
+
+
+class _AtCell(Expressions):
+    """An elementwise operation with the numbers of one cell."""
+
+    def __init__(self, cell: Cell):
+        self._cell = cell
+
+    def argument(self, entry: Entry, p: int, strength: float) -> str:
+        """See `Expressions`."""
+        value = entry.values[p]
+        if isinstance(value, (np.ndarray, np.generic, int, float)):
+            text = number(_at(np.asarray(value), self._cell))
+            return f"({text})" if text.startswith("-") and strength > 4 else text
+        return self.constant(value)
+
+    def constant(self, value: Any) -> str:
+        """See `Expressions`."""
+        if isinstance(value, np.ndarray) and value.ndim <= len(self._cell):
+            value = _at(value, self._cell)
+        return number(value) if np.ndim(value) == 0 and not callable(value) else repr(value)
+
+
+def _rule_at(entry: Entry, position: int, g: np.ndarray, cell: Cell) -> str:
+    """An elementwise rule with the numbers of one cell."""
+    rule = entry.primitive.rule(position)
+    at = [_at(np.asarray(v), cell) if _is_number(v) else v for v in (g, entry.y, *entry.values)]
+    try:
+        with np.errstate(all="ignore"):
+            gx = number(np.asarray(rule(*at, **entry.keywords)).ravel()[0])
+        names = list(inspect.signature(rule).parameters)[: len(at)]
+    except Exception:  # a rule of the user's may want whole arrays
+        return ""
+    numbers = dict(zip(names, at, strict=False)) | entry.keywords
+    place = f"at {list(cell)}: " if cell else ""
+    text = _with_numbers(rule, numbers)
+    if text is None:
+        read = ", ".join(f"{n} = {number(v)}" for n, v in numbers.items() if _is_number(v))
+        return f"{place}{read} give {gx}"
+    return f"{place}{text} = {gx}" if text != gx else f"{place}{text}"
+
+
+def _with_numbers(rule: Function, numbers: dict[str, Any]) -> str | None:
+    """The expression of a rule with numbers in place of its names, if it is one expression."""
+    try:
+        tree = ast.parse(rule_text(rule), mode="eval")
+    except SyntaxError:
+        return None
+    if any(isinstance(node, ast.Attribute) and _name(node) in numbers for node in ast.walk(tree)):
+        return None
+
+    class Replace(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            if node.id not in numbers or not _is_number(numbers[node.id]):
+                return node
+            return ast.Name(_signed(numbers[node.id]))
+
+    return ast.unparse(Replace().visit(tree))
+
+
+def _name(node: ast.Attribute) -> str:
+    return node.value.id if isinstance(node.value, ast.Name) else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic, int, float)) and not isinstance(value, str)
+
+
+def _is_plain(entry: Entry) -> bool:
+    """Whether all arguments are arrays or numbers."""
+    return all(_is_number(value) for value in entry.values)
+
+
+def _is_elementwise(entry: Entry) -> bool:
+    is_ufunc = entry.primitive.core_axes == 0 and _is_plain(entry)
+    return is_ufunc or entry.primitive in _ELEMENTWISE
+
+
+def _are_matrices(values: Sequence[np.ndarray]) -> bool:
+    return len(values) == 2 and all(1 <= value.ndim <= 2 for value in values)
+
+
+def _at(x: np.ndarray, cell: Cell) -> Any:
+    """The number that a broadcast array has at a cell."""
+    own = cell[len(cell) - x.ndim :] if x.ndim else ()
+    return x[tuple(0 if n == 1 else i for i, n in zip(own, x.shape, strict=True))]
+
+
+def _factors(a: np.ndarray, b: np.ndarray, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    """The row and the column whose product is a cell of a @ b."""
+    row = a[cell[0]] if a.ndim == 2 else a
+    return row, b[:, cell[-1]] if b.ndim == 2 else b
+
+
+def _summed(entry: Entry, x: np.ndarray, cell: Cell) -> np.ndarray | None:
+    """The numbers that a cell of a sum along axes is the sum of."""
+    axis = entry.keywords.get("axis")
+    if entry.keywords.keys() - {"axis", "keepdims"} or len(entry.values) > 1:
+        return None
+    reduced = range(x.ndim) if axis is None else np.atleast_1d(axis) % x.ndim
+    kept = iter(cell if not entry.keywords.get("keepdims") else _without(cell, reduced))
+    return x[tuple(slice(None) if i in reduced else next(kept) for i in range(x.ndim))].ravel()
+
+
+def _without(cell: Cell, axes: Any) -> Cell:
+    return tuple(i for axis, i in enumerate(cell) if axis not in axes)
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> str:
+    return _sum([f"{_signed(x)}·{_signed(w)}" for x, w in zip(left, right, strict=True)])
+
+
+def _sum(terms: Sequence[str]) -> str:
+    """The first terms of a sum, and how many there are."""
+    if len(terms) <= _TERMS + 1:
+        return " + ".join(terms)
+    return f"{' + '.join(terms[:_TERMS])} + … ({len(terms)} terms)"
+
+
+def _signed(x: Any) -> str:
+    text = number(x)
+    return f"({text})" if text.startswith("-") else text
