@@ -9,9 +9,10 @@
 # $$z_1 = 3w, \qquad z_2 = z_1 + b, \qquad z_3 = z_2 - 1, \qquad L = z_3^2.$$
 #
 # A **tape** is the list of these steps in the order in which they ran, with the values that each of
-# them read and made. To have one recorded, we compute with a `Tensor`, which is a NumPy array that
-# remembers the step that made it. `requires_grad=True` says that we shall ask for the derivative by
-# this one; `name` is only for reading.
+# them read and made. To have one recorded, we compute with a `Tensor`, which holds a NumPy array
+# and remembers the step that made it; `tg.Tape.of` collects the steps that lead to a result.
+# `requires_grad=True` says that we shall ask for the derivative by this one; `name` is only for
+# reading.
 
 # %%
 import numpy as np
@@ -32,9 +33,10 @@ print(tape)
 # > %5  np.power(%4, 2)     ()  float64
 
 # %% [markdown]
-# Each line of the tape is an **entry**: first the two inputs, which no step has made, then the four
-# steps. The numbers 3, 1 and 2 have no entry: nobody asks for a derivative by them. An entry holds
-# what the step read (`values`), the entries which made that (`inputs`), and the result (`y`).
+# Each line of the tape is an **entry**: first the two inputs, which no step has made and which read
+# nothing, then the four steps. The numbers 3, 1 and 2 have no entry: nobody asks for a derivative
+# by them. An entry holds what the step read (`values`), the entries which made that (`inputs`), and
+# the result (`y`).
 
 # %%
 for entry in tape:
@@ -77,8 +79,9 @@ print("by hand:", w_bar, b_bar)
 # Every line had the same form: the gradient `g` that arrives at a step, times the derivative of
 # that step by what it read. So a step needs a **rule** for each of its inputs, a function of `g`,
 # the output and the inputs that returns the gradient of that input. For a product $y = a \cdot b$
-# it is `g * b` for $a$ and `g * a` for $b$. The engine has a book of such rules. With them, going
-# back along any tape on which every entry is read once is this loop:
+# it is `g * b` for $a$ and `g * a` for $b$. The engine has a book of such rules: `entry.primitive`
+# is the operation of an entry, and `rule(position)` its rule for one input. With them, this loop
+# goes back along any tape on which every entry is read once:
 
 # %%
 gradients = {tape[-1]: np.array(1.0)}

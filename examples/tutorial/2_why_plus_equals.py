@@ -72,7 +72,8 @@ print([walk(diamond, add)[diamond[0]].item() for add in (False, True)])
 # A copy is read by one step alone, so we know its gradient from the first script: the gradient that
 # arrives at that step, times the step's derivative. With more readers there are more copies and
 # more terms. **The gradient of a value is the sum of one part from each read.** In the diamond
-# $\bar u = v$ and $\bar v = u$, since $y = uv$; the steps have the derivatives 2 and 1:
+# (with the bars of the first script) $\bar u = v$ and $\bar v = u$, since $y = uv$; the steps have
+# the derivatives 2 and 1:
 
 # %%
 part_u, part_v = v.item() * 2, u.item() * 1

@@ -32,7 +32,9 @@ print(G)
 # = \sum_i \frac{\partial L}{\partial Y_{ij}} \frac{\partial Y_{ij}}{\partial b_j}
 # = \sum_i G_{ij}.$$
 #
-# The gradient of what was copied along an axis is the sum along that axis.
+# The gradient of what was copied along an axis is the sum along that axis. The engine finds the
+# same: `tg.grad(f)` makes a function that records `f`, goes back along the tape and returns the
+# gradient.
 
 
 # %%

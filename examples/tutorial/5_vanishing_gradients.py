@@ -90,10 +90,10 @@ for k in range(6):
 
 # %% [markdown]
 # Each factor leads from the next layer to this one. From layer 6 back to layer 1 the gradient of
-# the sigmoid net shrinks from **1.5e-02** to **4.1e-05**, that of the other net hardly at all.
+# the sigmoid net shrinks from **1.5e-02** to **4.1e-05**, that of the other by less than a third.
 # Gradient descent moves weights in proportion to their gradients, so the first layers of the
-# sigmoid net stand still. After 300 steps its loss is, to one decimal, still that of a net which
-# gives each of the 3 classes the probability $\frac13$ everywhere, $-\log \frac13 = \log 3$:
+# sigmoid net hardly move. After 300 steps its loss is, to one decimal, that of a net which gives
+# each of the 3 classes the probability $\frac13$ everywhere, $-\log \frac13 = \log 3$:
 
 # %%
 for name in nets:

@@ -7,9 +7,9 @@
 #
 # $$E - e \sin E = M.$$
 #
-# No finite formula solves this for $E$, so we use Newton's method: from a guess, follow the tangent
-# to where it crosses zero, and again. A tape would record all these steps. They are not needed:
-# once $E$ is known, its derivatives follow from the equation itself.
+# No elementary formula solves this for $E$, so we use Newton's method: from a guess, follow the
+# tangent to where it crosses zero, and again. A tape would record all these steps. They are not
+# needed: once $E$ is known, its derivatives follow from the equation itself.
 #
 # Think of $E$ as the function $E(M, e)$ that satisfies it, and differentiate both sides by $M$,
 # with $e$ fixed:

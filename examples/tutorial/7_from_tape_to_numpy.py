@@ -80,7 +80,7 @@ print(source)
 # but no $e^{s_i - a}$ is above 1 then, and none can overflow.
 #
 # The source is a string that Python can run. `source.given` holds the arrays that it reads, by
-# name.
+# name. What it computes is what the engine computes:
 
 # %%
 names = dict(source.given)
@@ -93,8 +93,8 @@ for name, slope in zip(["dW1", "db1", "dW2", "db2"], slopes, strict=True):
 
 # %% [markdown]
 # `tg.compile` goes one step further: it writes such a program once, with the memory for all results
-# set aside in advance, and from then on runs that in place of the function. It is made to be called
-# again and again, with other values of the same shapes, as in gradient descent:
+# in between set aside in advance, and from then on runs that in place of the function. It is made
+# to be called again and again, with other values of the same shapes, as in gradient descent:
 
 # %%
 step = tg.compile(gradients)
@@ -112,7 +112,7 @@ print(np.isclose(step(*params)[0], loss(*params), rtol=0, atol=1e-12))
 # %% [markdown]
 # ## Try
 #
-# Multiply `W2` by 1000 and call `loss` as it is written, then run the source with the new arrays
-# (`names["W2"] *= 1000` and `exec` again). You should find that one overflows and the other does
-# not. Then write the backward pass of a net with one more hidden layer by hand, before you have it
-# printed.
+# Multiply `params[2]`, which is $W_2$, by 1000 and call `loss(*params)` as it is written. Then do
+# the same with the source (`names["W2"] *= 1000` and `exec` again). You should find that one
+# overflows and the other does not. Then write the backward pass of a net with one more hidden layer
+# by hand, before you have it printed.
