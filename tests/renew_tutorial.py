@@ -34,16 +34,21 @@ def renewed(script: Path) -> str:
     """The text of a script, with the lines that it prints below the statements that print them.
 
     The script runs in a folder of its own, one top-level statement at a time.
+
+    Raises:
+        ValueError: a script that prints something else each time.
     """
-    before, text = "", script.read_text(encoding="utf-8")
+    text = script.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         copy = Path(folder).resolve() / script.name
         # Printed line numbers of the script itself change with the lines above them.
-        while text != before:
+        for _ in range(4):
             before = text
             copy.write_text(before, encoding="utf-8")
             text = _run(copy, before)
-    return text
+            if text == before:
+                return text
+    raise ValueError(f"{script.name} prints something else each time it runs")
 
 
 def _run(copy: Path, text: str) -> str:

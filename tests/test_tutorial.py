@@ -116,6 +116,13 @@ def test_printed_line_numbers_are_those_of_the_renewed_script(tmp_path):
     assert shown(renewed(script)) == ["a", "b", "4"]
 
 
+def test_a_script_that_prints_the_time_is_refused(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import time\nprint(time.perf_counter_ns())\n")
+    with pytest.raises(ValueError, match="something else each time"):
+        renewed(script)
+
+
 @each_script
 def test_is_a_notebook_of_alternating_cells(script):
     text = script.read_text(encoding="utf-8")
