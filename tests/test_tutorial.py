@@ -88,13 +88,9 @@ def test_the_index_names_every_script():
 
 @each_script
 def test_prints_what_it_is_said_to_print(script, tmp_path):
-    before = os.times()
     printed = run(script, tmp_path)
-    after = os.times()
     assert [line.rstrip() for line in printed.splitlines()] == shown(script.read_text())
     assert [path.name for path in tmp_path.iterdir()] == [script.name]
-    # Of the processor: how long it takes by the clock depends on what else the machine does.
-    assert after.children_user - before.children_user < 3
 
 
 @each_script

@@ -25,12 +25,13 @@ loss = (w * 3 + b - 1) ** 2
 
 tape = tg.Tape.of(loss)
 print(tape)
-# > %0  w = input           ()  float64
-# > %1  b = input           ()  float64
-# > %2  np.multiply(%0, 3)  ()  float64
-# > %3  np.add(%2, %1)      ()  float64
-# > %4  np.subtract(%3, 1)  ()  float64
-# > %5  np.power(%4, 2)     ()  float64
+# >     operation  shape  value
+# > %0  w = input  ()     2
+# > %1  b = input  ()     0.5
+# > %2  w * 3      ()     6
+# > %3  %2 + b     ()     6.5
+# > %4  %3 - 1     ()     5.5
+# > %5  %4 ** 2    ()     30.25
 
 # %% [markdown]
 # Each line of the tape is an **entry**: first the two inputs, which no step has made and which read
@@ -108,6 +109,9 @@ print("backward():", w.grad, b.grad)
 
 # %% [markdown]
 # ## Try
+#
+# Write `tape.page("tape.html")` and open the file: a page on which you go along the tape with the
+# arrow keys, forward and back.
 #
 # Change the loss to $(3w + b - 1)^3$, in the cell that records it, in the line of `z3_bar` and
 # nowhere else. You should find $\bar w = 9 z_3^2$ and $\bar b = 3 z_3^2$, three times. Then record

@@ -26,10 +26,11 @@ v = x + 1
 y = u * v
 diamond = tg.Tape.of(y)
 print(diamond)
-# > %0  x = input            ()  float64
-# > %1  np.multiply(2, %0)   ()  float64
-# > %2  np.add(%0, 1)        ()  float64
-# > %3  np.multiply(%1, %2)  ()  float64
+# >     operation  shape  value
+# > %0  x = input  ()     3
+# > %1  2 * x      ()     6
+# > %2  x + 1      ()     4
+# > %3  %1 * %2    ()     24
 print("should be", 4 * 3.0 + 2)
 # > should be 14.0
 

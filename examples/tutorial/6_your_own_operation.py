@@ -86,11 +86,12 @@ by_M, by_e = tg.grad(distance, argnums=(0, 1))(2.0, 0.3)
 print(f"{by_M:.4f} {by_e:.4f}")
 # > 0.1992 0.7739
 print(tg.Tape.of(distance(tg.Tensor(2.0, requires_grad=True, name="M"), 0.3)))
-# > %0  M = input                   ()  float64
-# > %1  eccentric_anomaly(%0, 0.3)  ()  float64
-# > %2  np.cos(%1)                  ()  float64
-# > %3  np.multiply(0.3, %2)        ()  float64
-# > %4  np.subtract(1, %3)          ()  float64
+# >     operation                  shape  value
+# > %0  M = input                  ()     2
+# > %1  eccentric_anomaly(M, 0.3)  ()     2.236
+# > %2  np.cos(%1)                 ()     -0.6172
+# > %3  0.3 * %2                   ()     -0.1852
+# > %4  1 - %3                     ()     1.185
 
 # %% [markdown]
 # ## A wrong rule
