@@ -264,7 +264,7 @@ def test_shapes_as_people_write_them(shape, words, check):
         (["--order", "2", "--shapes", "3", "--gradient", "mine:d_loss"], "--order 2"),
         (["--seed", "-1", "--shapes", "3"], "seed"),
         (["--seed", "x", "--shapes", "3"], "seed"),
-        ([], "--shapes --inputs"),
+        ([], "--shapes, --values or --inputs"),
         (["--shapes", "3", "--inputs", "x.npz"], "not allowed with"),
         (["--shapes", "9" * 30], "--shapes"),
         (["--plot", "nowhere/x.png", "--shapes", "3"], "there is no such folder"),

@@ -23,6 +23,7 @@ FLOORS = {
     "tensor": 2,
     "tracing": 2,
     "expressions": 2,
+    "target": 1,
     "transforms": 3,
     "gradcheck": 3,
     "testing": 4,

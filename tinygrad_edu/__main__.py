@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinygrad_edu import __version__
-from tinygrad_edu.gradcheck import command
+from tinygrad_edu.gradcheck import command as check_command
+from tinygrad_edu.show import command as explain_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Checks the gradient of a function: the engine's, or one derived by hand. "
         "The exit status is 0 if it is right, 1 if it is wrong, 2 if it could not be checked.",
     )
-    command.add_arguments(check)
+    check_command.add_arguments(check)
+    explain = commands.add_parser(
+        "explain",
+        help="write a web page that steps through a function and its gradient",
+        description="Calls a function, without inputs or with those that are given, and writes one "
+        "web page that steps through what it computed, and back for the gradient.",
+    )
+    explain_command.add_arguments(explain)
     rules = commands.add_parser(
         "rules",
         help="print the rule book: every function with its derivative",
@@ -47,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "rules":
         return _rules(options.name, options.table)
-    return command.run(options) if options.command == "check" else _demo(options.steps, options.out)
+    if options.command == "demo":
+        return _demo(options.steps, options.out)
+    return (explain_command if options.command == "explain" else check_command).run(options)
 
 
 def _rules(name: str, as_table: bool) -> int:

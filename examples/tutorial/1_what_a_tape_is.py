@@ -110,8 +110,7 @@ print("backward():", w.grad, b.grad)
 # %% [markdown]
 # ## Try
 #
-# Write `tape.page("tape.html")` and open the file: a page on which you go along the tape with the
-# arrow keys, forward and back.
+# `tape.page("tape.html")` writes a page that goes along this tape with the arrow keys. See it.
 #
 # Change the loss to $(3w + b - 1)^3$, in the cell that records it, in the line of `z3_bar` and
 # nowhere else. You should find $\bar w = 9 z_3^2$ and $\bar b = 3 z_3^2$, three times. Then record
