@@ -75,12 +75,14 @@ def parse_value(text: str) -> Any:
         (-2.0, array([1., 2.]))
     """
     try:
-        value = np.array(ast.literal_eval(text.strip()), float)
+        value = np.array(ast.literal_eval(text.strip()))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        value = np.array(None)
+    if value.dtype.kind not in "iuf":
         raise argparse.ArgumentTypeError(
             f"{text!r:.60} is neither a number nor an array such as [1, 2]"
-        ) from None
-    return value if value.ndim else value.item()
+        )
+    return value.astype(float) if value.ndim else float(value)
 
 
 def load(target: str) -> Callable[..., Any]:

@@ -177,7 +177,7 @@
     const values = element("span", { className: "values" }, `${entry.shape} `,
       element("b", { className: "value" }, entry.summary));
     if (entry.gradient !== undefined) {
-      values.append(element("b", { className: "gradient" }, entry.gradientSummary));
+      values.append(element("b", { className: "gradient" }, ` · gradient ${entry.gradientSummary}`));
     }
     const button = element("button", { type: "button", tabIndex: -1 }, what, values);
     button.addEventListener("click", () => go(stepOf(i)));

@@ -221,7 +221,7 @@ def _rule_at(entry: Entry, position: int, g: np.ndarray, cell: Cell) -> str:
     if text is None:
         read = ", ".join(f"{n} = {number(v)}" for n, v in numbers.items() if _is_number(v))
         return f"{place}{read} give {gx}"
-    return f"{place}{text} = {gx}" if text != gx else f"{place}{text}"
+    return f"{place}{gx}" if text == _signed(float(gx)) else f"{place}{text} = {gx}"
 
 
 def _with_numbers(rule: Function, numbers: dict[str, Any]) -> str | None:
