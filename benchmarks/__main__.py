@@ -22,6 +22,7 @@ COMMANDS = {
     "gradcheck": "what gradient checkers catch of wrong gradients, and accept of right ones",
     "mutation": "whether the tests notice a wrong derivative",
     "coverage": "how much NumPy code can be differentiated as it is, by this engine and others",
+    "page": "the page of a tape: how long it takes to make, to open and to go a step on",
     "fuzz": "random programs, against PyTorch and the gradient checker",
 }
 # A module cannot be called `import`.
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsers["step"].add_argument(
         "--only", metavar="NET", help="the nets with this in their names, such as 784"
     )
+    parsers["page"].add_argument("--pictures", type=Path, help="also screenshots, into this folder")
     mutation = parsers["mutation"]
     mutation.add_argument(
         "--limit", type=_count, default=250, help="how many mutants to draw; default: 250"

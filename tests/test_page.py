@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 from html.parser import HTMLParser
 from importlib import resources
@@ -17,11 +16,11 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
+from benchmarks.browser import chromium, window
 from tinygrad_edu.__main__ import main
 from tinygrad_edu.demo import make_trainers
 from tinygrad_edu.show.steps import Backward
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ATTACK = '</script><script>document.title="hit"</script><img src=x onerror="document.title=1">&lt;'
 
 
@@ -413,26 +412,14 @@ def test_a_value_that_is_none_is_refused(value, explain, capsys):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def browser():
     """A headless Chromium without a network."""
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("there is no chromium with chromedriver: .ci/run installs them")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra `test` brings selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        *("headless", "no-sandbox", "disable-gpu", "no-first-run"),
-        *("disable-background-networking", f"user-data-dir={profile}", "window-size=1400,900"),
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield driver
-    driver.quit()
+    pytest.importorskip("selenium", reason="the extra `test` brings selenium")
+    try:
+        with chromium() as driver:
+            yield driver
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -440,10 +427,7 @@ def shown(browser, tmp_path):
     """Opens a page; afterwards nothing has been complained of."""
 
     def show(page, width=1400, scheme="light"):
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        window(browser, width, 900, scheme)
         path = tmp_path / "tape.html"
         page.save(path)
         browser.get(path.as_uri())
@@ -522,9 +506,9 @@ def test_a_reader_steps_to_the_end_and_sees_the_numbers_of_the_engine(shown):
     for name, gradient in zip(("W1", "b1", "W2"), by_grad, strict=True):
         np.testing.assert_array_equal(back.gradients[named(tape, name)], gradient)
     rows = {row.text.split()[1]: row.text for row in page.all("#rows li")}
-    assert all("gradient" in rows[name] for name in ("W1", "b1", "W2"))
+    assert all("grad" in rows[name] for name in ("W1", "b1", "W2"))
     page.press(keys().HOME)
-    assert not any("gradient" in row.text for row in page.all("#rows li"))
+    assert not any("grad" in row.text for row in page.all("#rows li"))
 
 
 def test_the_same_step_is_lit_in_the_code_the_program_and_the_tape(shown):
@@ -693,7 +677,7 @@ def test_print_shows_the_whole_tape(shown):
     page = shown(demo_step().page())
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     visible = [row.text for row in page.all("#rows li")]
-    assert all("gradient" in row for row in visible if "W1 = input" in row)
+    assert all("grad" in row for row in visible if "W1 = input" in row)
     assert not page.all("#stepper")[0].is_displayed()
     hidden = (
         "const p = document.querySelector('#tape .pane'); return p.scrollHeight - p.clientHeight"

@@ -156,7 +156,7 @@ def value(y: Any, brief: bool = False) -> str:
     wrong = y.size - np.count_nonzero(np.isfinite(y))
     if wrong:
         return f"{wrong} of {y.size} not finite"
-    low, high = (number(x, 3 if brief else 4) for x in (y.min(), y.max()))
+    low, high = (number(x, 2 if brief else 4) for x in (y.min(), y.max()))
     mean = "" if brief else f", mean {number(y.mean(dtype=float))}"
     return f"all {low}" if low == high else f"{low} to {high}{mean}"
 

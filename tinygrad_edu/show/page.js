@@ -15,7 +15,6 @@
     if (entries[i].gradient !== undefined) steps.push({ entry: i, backward: true });
   }
   const turn = steps.length > entries.length ? entries.length : -1;
-  const result = data.result;
   let current = 0;
   let before = steps[0];
 
@@ -177,7 +176,7 @@
     const values = element("span", { className: "values" }, `${entry.shape} `,
       element("b", { className: "value" }, entry.summary));
     if (entry.gradient !== undefined) {
-      values.append(element("b", { className: "gradient" }, ` · gradient ${entry.gradientSummary}`));
+      values.append(element("b", { className: "gradient" }, ` · grad ${entry.gradientSummary}`));
     }
     const button = element("button", { type: "button", tabIndex: -1 }, what, values);
     button.addEventListener("click", () => go(stepOf(i)));
@@ -325,10 +324,10 @@
     if (entry.senders.length === 0) {
       made.push(element("p", {}, data.seed
         ? "The way back begins here, with the gradient that was given for the result."
-        : `The way back begins here: ${result} changes by 1 when ${entry.label} changes by 1.`));
+        : "The way back begins here, with 1: when the result changes by 1, it changes by 1."));
     } else {
       made.push(element("p", {}, entry.senders.length === 1
-        ? `It came from ${ways(i)}: how ${result} changes with each number of ${entry.label}.`
+        ? `It came from ${ways(i)}: how the result changes with ${entry.gradient.shape ? "each number of " : ""}${entry.label}.`
         : `It is the sum of what came from ${ways(i)}.`));
     }
     made.push(pictures(picture(entry.gradient, gradientName(i))));
@@ -340,6 +339,7 @@
       const to = entries[sent.to];
       made.push(element("h4", {}, code(`${gradientName(sent.to)} ${sent.count > 1 ? "+=" : "="} …`)));
       made.push(element("pre", { className: "rule", tabIndex: 0 }, data.rules[sent.rule]));
+      if (sent.names) made.push(element("p", { className: "quiet" }, "with ", code(sent.names)));
       if (sent.numbers) made.push(element("p", { className: "numbers" }, code(sent.numbers)));
       if (sent.stretched) {
         made.push(element("p", { className: "note stretched" }, `Broadcast undone: ${to.label} of ${sent.stretched}. All of them count, so its gradient is the sum over them.`));
@@ -351,7 +351,7 @@
         shown.push(picture(sent.total ?? to.gradient, `${gradientName(sent.to)} so far (${after})`));
         made.push(element("p", { className: "note adds" }, sent.count === 1
           ? `${to.label} is read ${sent.of} times, so its gradient has ${sent.of} parts. This is the first.`
-          : `Added to what was there: ${result} depends on ${to.label} in ${sent.of} ways, by ${ways(sent.to)}. When ${to.label} changes, each way changes ${result}, and the changes add up. With = in place of += all but the last would be lost.`));
+          : `Added to what was there: the result depends on ${to.label} in ${sent.of} ways, by ${ways(sent.to)}. When ${to.label} changes, each way changes the result, and the changes add up. With = in place of += all but the last would be lost.`));
       }
       made.push(pictures(...shown));
     }

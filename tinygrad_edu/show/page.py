@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import inspect
 import json
 import os
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -105,13 +107,12 @@ def page(
         {
             "about": about,
             "why": why.strip(),
-            "result": result,
             "seed": gradient is not None,
             "entries": [builder.entry(entry) for entry in entries],
             "rules": list(builder.rules),
             "lineSets": list(builder.line_sets),
             "files": [
-                {"name": os.path.basename(e.file), "first": e.first, "lines": e.lines}
+                {"name": os.path.basename(e.file), "first": e.first, "lines": _dedented(e.lines)}
                 for e in builder.excerpts
             ],
             "program": None if program is None else program.splitlines(),
@@ -211,6 +212,7 @@ class _Builder:
         told = {
             "to": self._place[sent.source],
             "rule": self.rules.setdefault(rule, len(self.rules)),
+            "names": self._names(entry, sent, rule),
             "numbers": rule_in_numbers(entry, sent, g, cell),
             "stretched": stretched(entry, np.asarray(entry.values[sent.position])),
             "count": sent.count,
@@ -221,6 +223,16 @@ class _Builder:
             if sent.count < of:
                 told["total"] = self._picture(sent.total)
         return _without_empty(told)
+
+    def _names(self, entry: Entry, sent: Sent, rule: str) -> str:
+        """What the names in a rule stand for, such as `y = hidden, a = 0, b = z1`."""
+        labels = self._labels
+        texts = [labels.label(entry)]
+        texts += [labels.argument(entry, p, 0) for p in range(len(entry.values))]
+        function = entry.primitive.rule(sent.position)
+        names = zip(list(inspect.signature(function).parameters)[1:], texts, strict=False)
+        read = set(re.findall(r"\w+", rule))
+        return ", ".join(f"{n} = {text}" for n, text in names if n in read and n != text)
 
     def _at(self, entry: Entry) -> tuple[int, int] | None:
         """The excerpt with the line that made the entry, and the number of the line."""
@@ -261,6 +273,10 @@ class _Builder:
             told["mean"] = _for_json(float(finite.mean(dtype=float)))
             told["zeros"] = f"{np.count_nonzero(finite == 0) / finite.size:.0%}"
         return told
+
+
+def _dedented(lines: list[str]) -> list[str]:
+    return textwrap.dedent("\n".join(lines)).split("\n")
 
 
 def _without_empty(told: dict[str, Any]) -> dict[str, Any]:
