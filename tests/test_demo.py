@@ -130,7 +130,7 @@ def test_the_pictures_show_something_each_its_own(short):
 def test_drawing_leaves_no_figures_open(tmp_path):
     before = plt.get_fignums()
     X, y, trainers = demo.make_trainers()
-    magnitudes = {name: demo.GradientMagnitudes() for name in trainers}
+    magnitudes = {name: tg.GradientMagnitudes() for name in trainers}
     for name, trainer in trainers.items():
         trainer.callbacks = [magnitudes[name]]
         trainer.fit(X, y, 2, progress=False)
@@ -171,7 +171,7 @@ def test_the_data_and_weights_are_the_notebook_s_stream():
 
 def test_magnitudes_leave_the_penalty_out():
     X, y, trainers = demo.make_trainers()
-    trainer, magnitudes = trainers["relu"], demo.GradientMagnitudes()
+    trainer, magnitudes = trainers["relu"], tg.GradientMagnitudes()
     W1, W2, W3 = trainer.model.parameters()[::2]
     expected = []
     for _ in range(3):
@@ -180,7 +180,9 @@ def test_magnitudes_leave_the_penalty_out():
         expected.append([np.abs(W.grad).sum() / sum(W.shape) for W in (W1, W2, W3)])
         trainer.callbacks = [magnitudes]
         trainer.fit(X, y, 1, progress=False)
-    np.testing.assert_allclose(np.transpose(magnitudes.of_layer), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        np.transpose(list(magnitudes.of_layer.values())), expected, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("net", ["sigmoid", "relu"])

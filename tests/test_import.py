@@ -33,6 +33,7 @@ FLOORS = {
     "optim": 4,
     "data": 4,
     "trainer": 5,
+    "callbacks": 5,
     "plot": 5,
     "show": 5,
     "interop": 5,

@@ -21,13 +21,14 @@ def _closed():
     plt.close("all")
 
 
-def trained(validation, epochs=3, trainer=None):
+def trained(validation, epochs=3, trainer=None, batch_size=25, callbacks=()):
     X, y = tg.data.spiral(20, 3, rng=0)
     if trainer is None:
         net = tg.nn.MLP((2, 8, 3), rng=0)
         trainer = tg.Trainer(net, tg.optim.Adam(net.parameters(), lr=0.01), rng=0)
+        trainer.callbacks = list(callbacks)
     validation = (X[::2], y[::2]) if validation else None
-    trainer.fit(X, y, epochs, 25, validation=validation, progress=False)
+    trainer.fit(X, y, epochs, batch_size, validation=validation, progress=False)
     return trainer
 
 
@@ -40,23 +41,43 @@ def labels(ax):
 
 
 def test_history_draws_the_loss_of_every_step():
-    history = trained(validation=False).history
+    history = trained(validation=False, batch_size=None).history
     ax = history.plot()
     (line,) = ax.lines
-    np.testing.assert_array_equal(line.get_xdata(), range(9))
+    np.testing.assert_array_equal(line.get_xdata(), range(3))
     np.testing.assert_array_equal(line.get_ydata(), history.loss)
     assert labels(ax) == ("Loss", "step", "loss")
     assert legend(ax) == ["training"]
 
 
+def test_history_draws_the_mean_of_each_epoch_among_noisy_steps():
+    history = trained(validation=False).history
+    ax = history.plot()
+    steps, means = ax.lines
+    np.testing.assert_array_equal(steps.get_xdata(), range(9))
+    np.testing.assert_array_equal(steps.get_ydata(), history.loss)
+    np.testing.assert_array_equal(means.get_xdata(), [1, 4, 7])
+    expected = np.reshape(history.loss, (3, 3)).mean(axis=1)
+    np.testing.assert_allclose(means.get_ydata(), expected, rtol=1e-14)
+    assert legend(ax) == ["training, each step", "training, mean of an epoch"]
+    assert steps.get_alpha() < 1
+    assert means.get_linewidth() > steps.get_linewidth()
+
+
+def test_one_epoch_of_minibatches_has_no_line_of_means():
+    assert len(trained(validation=False, epochs=1).history.plot().lines) == 1
+
+
 def test_history_draws_validation_at_the_last_step_of_each_epoch():
     history = trained(validation=True).history
     ax = history.plot()
-    training, validation = ax.lines
+    training, _, validation = ax.lines
     np.testing.assert_array_equal(training.get_ydata(), history.loss)
     np.testing.assert_array_equal(validation.get_xdata(), [2, 5, 8])
     np.testing.assert_array_equal(validation.get_ydata(), history.validation_loss)
-    assert legend(ax) == ["training", "validation"]
+    assert legend(ax)[2:] == ["validation"]
+    looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines[1:]}
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize(
@@ -67,13 +88,48 @@ def test_validation_stands_where_it_was_measured(fits, steps):
     trainer = None
     for validation in fits:
         trainer = trained(validation, 2, trainer)
-    line = trainer.history.plot().lines[1]
+    line = trainer.history.plot().lines[2]
     np.testing.assert_array_equal(line.get_xdata(), steps)
     np.testing.assert_array_equal(line.get_ydata(), trainer.history.validation_loss)
 
 
-def test_a_history_without_steps_can_be_drawn():
-    (line,) = tg.History().plot().lines
+class CtrlC(tg.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_gradients(self, trainer):
+        if len(trainer.history) == self.step:
+            trainer.interrupt()
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_an_interrupted_history_is_drawn_as_far_as_it_goes(validation):
+    history = trained(validation, callbacks=[CtrlC(8)]).history
+    assert (len(history), history.epoch_ends) == (8, [3, 6])
+    ax = history.plot()
+    assert ax.get_title() == "Loss (interrupted after step 8)"
+    steps, means, *validations = ax.lines
+    np.testing.assert_array_equal(steps.get_ydata(), history.loss)
+    expected = np.reshape(history.loss[:6], (2, 3)).mean(axis=1)
+    np.testing.assert_allclose(means.get_ydata(), expected, rtol=1e-14)
+    assert [list(line.get_xdata()) for line in validations] == [[2, 5]] * validation
+
+
+def test_a_training_that_was_interrupted_before_its_first_epoch_ended():
+    history = trained(validation=True, callbacks=[CtrlC(1)]).history
+    (line,) = history.plot().lines
+    np.testing.assert_array_equal(line.get_ydata(), history.loss)
+
+
+def test_single_points_are_seen():
+    lines = trained(validation=True, epochs=1, batch_size=None).history.plot(logarithmic=True).lines
+    assert [len(line.get_xdata()) for line in lines] == [1, 1]
+    assert all(line.get_marker() not in ("None", "", None) for line in lines)
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_a_history_without_steps_can_be_drawn(logarithmic):
+    (line,) = tg.History().plot(logarithmic=logarithmic).lines
     assert len(line.get_xdata()) == 0
 
 
@@ -81,7 +137,7 @@ def test_a_history_without_steps_can_be_drawn():
 def test_losses_go_into_the_axes_that_are_given(draw):
     _, (left, right) = plt.subplots(1, 2)
     assert draw(trained(validation=True).history, right) is right
-    assert (len(left.lines), len(right.lines)) == (0, 2)
+    assert (len(left.lines), len(right.lines)) == (0, 3)
     assert len(plt.get_fignums()) == 1
 
 
@@ -136,7 +192,7 @@ def test_scatter_does_not_distort():
         (np.zeros((4, 3)), np.zeros(4)),
         (np.zeros(4), np.zeros(4)),
         (np.zeros((4, 2)), np.zeros(3)),
-        (np.zeros((4, 2)), np.zeros((4, 1))),
+        (np.zeros((4, 2)), np.zeros((4, 2))),
     ],
 )
 def test_scatter_refuses_other_shapes(X, y):

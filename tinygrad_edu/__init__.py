@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu import data, nn, optim, plot
+from tinygrad_edu import data, nn, optim
 from tinygrad_edu.calculus.neural import (
     binary_cross_entropy,
     cross_entropy,
@@ -50,6 +50,8 @@ from tinygrad_edu.transforms import (
 from tinygrad_edu.trees import flatten
 
 if TYPE_CHECKING:
+    from tinygrad_edu import plot
+    from tinygrad_edu.callbacks import GradientMagnitudes
     from tinygrad_edu.compiler import CompileError, compile
     from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
 
@@ -59,6 +61,7 @@ __all__ = [
     "Callback",
     "CompileError",
     "GradientError",
+    "GradientMagnitudes",
     "GradientReport",
     "History",
     "Tape",
@@ -103,18 +106,21 @@ __all__ = [
     "vjp",
 ]
 
-# Not everybody who imports the engine checks a gradient, and the checker takes as long to import
-# as the rest.
+# Not everybody who imports the engine checks a gradient or draws, and the checker takes as long to
+# import as the rest.
 _LATER = {
     **dict.fromkeys(("GradientError", "GradientReport", "assert_grad", "check_grad"), "gradcheck"),
     **dict.fromkeys(("CompileError", "compile"), "compiler"),
+    "GradientMagnitudes": "callbacks",
+    "plot": "plot",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    module = importlib.import_module(f"{__name__}.{_LATER[name]}")
+    return module if name == "plot" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import data, nn, optim, plot
+from tinygrad_edu.callbacks import MEASURE, GradientMagnitudes
 from tinygrad_edu.trainer import Callback, Trainer
 
 __all__ = ["hand_derived", "make_trainers", "run"]
@@ -22,24 +23,6 @@ L2 = 1e-3
 STEP_SIZE = 0.1
 EVERY = 1000
 NOTEBOOK_STEPS = 50_000
-
-
-class GradientMagnitudes(Callback):
-    """Notes how large the gradient of the loss is in each weight matrix, at every step.
-
-    The notebook's measure: sum(|dW|) / (n_in + n_out), without the share of the L2 penalty.
-    """
-
-    def __init__(self) -> None:
-        self.of_layer: list[list[float]] = []
-
-    def on_gradients(self, trainer: Trainer) -> None:
-        """Adds one value for each layer."""
-        weights = [p for p in trainer.model.parameters() if p.ndim == 2]
-        self.of_layer = self.of_layer or [[] for _ in weights]
-        for values, W in zip(self.of_layer, weights, strict=True):
-            g = W.grad - trainer.l2 * W.data
-            values.append(float(np.abs(g).sum() / sum(W.shape)))
 
 
 class _Tick(Callback):
@@ -110,7 +93,7 @@ def run(steps: int = 10_000, out: Path | None = None, progress: bool = True) -> 
 
 def print_vanishing(magnitudes: dict[str, GradientMagnitudes]) -> None:
     """Prints how much of the gradient reaches the first layer while the nets begin to learn."""
-    first = {name: float(np.mean(m.of_layer[0][:EVERY])) for name, m in magnitudes.items()}
+    first = {name: float(np.mean(m.of_layer["W1"][:EVERY])) for name, m in magnitudes.items()}
     print(
         f"\nMean size of the gradient in layer 1, sum |dW| / (n_in + n_out), over the first "
         f"{EVERY} steps:\nsigmoid {first['sigmoid']:.2g}, relu {first['relu']:.2g}, which is "
@@ -212,31 +195,23 @@ def draw(
     magnitudes: dict[str, GradientMagnitudes],
 ) -> None:
     """Writes the notebook's pictures as PNG files into the folder `out`."""
-    first, second = (
-        {name: m.of_layer[layer] for name, m in magnitudes.items()} for layer in (0, 1)
-    )
-    label = "sum |dW| / (n_in + n_out)"
-    every = max(1, len(first["relu"]) // 1000)
-    title = "Gradient magnitude"
+    first_two = {
+        f"{name}, {W}": m.of_layer[W] for name, m in magnitudes.items() for W in ("W1", "W2")
+    }
     pictures = {
         "data": plot.scatter(X, y, title="The spiral"),
         "nonlinearities": plot.nonlinearities()[0],
         "gradients_overlaid": plot.curves(
-            {f"{n}, layer {i}": v[n] for n in trainers for i, v in ((1, first), (2, second))},
-            title=title,
-            ylabel=label,
+            first_two,
+            title="Gradient magnitude",
+            ylabel=MEASURE,
             logarithmic=True,
-            every=every,
+            every=max(1, len(magnitudes["relu"]) // 1000),
         ),
     }
     for name, trainer in trainers.items():
-        pictures[f"gradients_{name}"] = plot.curves(
-            {"layer 1": first[name], "layer 2": second[name]},
-            title=f"{title}, {name} net",
-            ylabel=label,
-            logarithmic=True,
-            every=every,
-        )
+        title = f"Gradient magnitude, {name} net"
+        pictures[f"gradients_{name}"] = magnitudes[name].plot(title=title)
         pictures[f"regions_{name}"] = plot.decision_regions(
             trainer.predict, X, y, title=f"{name} net, accuracy {trainer.score(X, y):.2f}"
         )

@@ -31,6 +31,7 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
+    "named_weights",
 ]
 
 Init = str | float | Callable[[Any, tuple[int, int]], Any]
@@ -133,6 +134,25 @@ def _members(attributes: Mapping[Any, Any], path: str) -> Iterator[tuple[str, An
             yield from _members(dict(enumerate(value)), f"{path}{name}.")
         elif isinstance(value, dict):
             yield from _members(value, f"{path}{name}.")
+
+
+def named_weights(module: Module) -> dict[str, Tensor]:
+    """The Tensors of two axes in a module, in order, each once: `W` of its layers.
+
+    They go by their own names if these tell them apart, as W1 and W2 of an MLP, otherwise by their
+    paths.
+
+    Example:
+        >>> list(named_weights(MLP((2, 50, 3))))
+        ['W1', 'W2']
+        >>> list(named_weights(Sequential(Linear(2, 50), Tanh(), Linear(50, 3))))
+        ['layers.0.W', 'layers.2.W']
+    """
+    found = {id(p): (path, p) for path, p in reversed(list(module.named_parameters()))}
+    matrices = [(path, p) for path, p in reversed(found.values()) if p.ndim == 2]
+    names = [p.name for _, p in matrices]
+    own = len(set(names)) == len(names) and all(names)
+    return {str(p.name) if own else path: p for path, p in matrices}
 
 
 class Linear(Module):
