@@ -1,10 +1,16 @@
 """Pictures: what is in the axes, read back from them."""
 
+import base64
+import html.parser
+import io
+import itertools
+import re
 import sys
 
 import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +18,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.contour import QuadContourSet
 
 import tinygrad_edu as tg
+import tinygrad_edu.plot.movie
 from tinygrad_edu import plot
 
 
@@ -286,6 +293,600 @@ def test_decision_regions_of_a_trained_model():
         np.testing.assert_array_equal(cloud.get_offsets(), X[y == i])
 
 
+def test_points_and_region_of_a_class_share_a_colour_where_the_data_lack_another():
+    X, _ = tg.data.spiral(30, 2, rng=0)
+    y = np.where(X[:, 0] > 0, 2, 1)
+    ax = plot.decision_regions(by_thirds, X, y, steps=50)
+    assert legend(ax) == ["class 0", "class 1", "class 2"]
+    _, colours = regions(ax)
+    for label, (cloud, colour) in enumerate(zip(clouds(ax), colours, strict=True)):
+        np.testing.assert_array_equal(cloud.get_offsets(), X[y == label].reshape(-1, 2))
+        if label in y:
+            np.testing.assert_array_equal(cloud.get_facecolor()[0, :3], colour[:3])
+
+
+def test_names_columns_floats_and_truth_values_are_classes():
+    X, _ = tg.data.spiral(30, 2, rng=0)
+    right = X[:, 0] > 0
+    for y, told in (
+        (right.astype(float), ["class 0", "class 1"]),
+        (right[:, None], ["class 0", "class 1"]),
+        (np.where(right, "cat", "dog"), ["class cat", "class dog"]),
+        (np.where(right, "cat", "dog").astype(object), ["class cat", "class dog"]),
+    ):
+        ax = plot.scatter(X, y)
+        assert legend(ax) == told
+        firsts = right if "cat" in told[0] else ~right
+        np.testing.assert_array_equal(clouds(ax)[0].get_offsets(), X[firsts])
+    ax = plot.decision_regions(lambda rows: np.where(rows[:, 0] > 0, "cat", "dog"), X, y, steps=40)
+    paths, _ = regions(ax)
+    assert paths[0].contains_point((0.5, 0.1))
+    assert paths[1].contains_point((-0.5, 0.1))
+
+
+NAN = np.array([[0.0, 1.0], [np.nan, 1.0], [2.0, 3.0]])
+GOOD = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error"),
+    [
+        (NAN, [0, 1, 0], r"X holds nan at \[1, 0\]"),
+        (GOOD, [0.0, np.nan, 1.0], r"y holds nan at \[1\]"),
+        (GOOD, [0.0, 0.25, 1.0], r"y must hold classes.*0\.25 at \[1\]"),
+        (np.zeros((0, 2)), [], r"X has no rows \(shape \(0, 2\)\)"),
+        (np.zeros((31, 2)), np.arange(31), "y holds 31 classes.* for 30"),
+    ],
+)
+def test_points_that_cannot_be_drawn_are_refused(X, y, error):
+    for draw in (
+        plot.scatter,
+        plot.BoundaryMovie,
+        lambda X, y: plot.decision_regions(lambda rows: rows[:, 0] > 0, X, y),
+    ):
+        with pytest.raises(ValueError, match=error):
+            draw(X, y)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("predict", "y", "error"),
+    [
+        (lambda rows: rows, [0, 1, 0], r"got shape \(100, 2\).*argmax"),
+        (lambda rows: rows[:5, 0], [0, 1, 0], r"got shape \(5,\)"),
+        (lambda rows: 7 * rows[:, 0], [0, 1, 0], r"from 0 to 1; it returned .* of a logit"),
+        (lambda rows: np.full(len(rows), np.nan), [0, 1, 0], "it returned nan at"),
+        (lambda rows: np.full(len(rows), 0.3), [1, 2, 1], r"y must hold 0 and 1; it holds 1, 2"),
+        (lambda rows: np.full(len(rows), 0.3), ["0", "1", "1"], "y must hold 0 and 1"),
+        (lambda rows: np.full(len(rows), 1), ["a", "b", "a"], "both give numbers or both names"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused(predict, y, error):
+    with pytest.raises(ValueError, match=error):
+        plot.decision_regions(predict, GOOD, y, steps=10)
+    assert not plt.get_fignums()
+
+
+def test_labels_that_a_trainer_does_not_know_are_refused():
+    trainer = trained(validation=False)
+    with pytest.raises(ValueError, match=r"3 outputs says classes 0 to 2; y holds 0, 3"):
+        plot.decision_regions(trainer, GOOD, [0, 1, 3], steps=10)
+    with pytest.raises(TypeError, match="must be a Trainer or a function"):
+        plot.decision_regions(7, GOOD, [0, 1, 2])
+
+
+@pytest.mark.parametrize("steps", [1, 0, 2.5])
+def test_a_grid_needs_points(steps):
+    with pytest.raises(ValueError, match="at least 2 points across and up"):
+        plot.decision_regions(by_thirds, GOOD, [0, 1, 2], steps=steps)
+
+
+def test_points_on_a_line_have_room_around_them():
+    ax = plot.decision_regions(by_thirds, [[0.0, 1.0], [2.0, 1.0]], [2, 2], steps=20)
+    np.testing.assert_allclose(ax.get_ylim(), [0, 2])
+    np.testing.assert_allclose(ax.get_xlim(), [-0.6, 2.6])
+
+
+def by_distance(rows):
+    """The probability of class 1: 0.5 on the circle of radius 1."""
+    return tg.sigmoid(4 * (rows[:, :1] ** 2 + rows[:, 1:] ** 2 - 1))
+
+
+def lines_of(ax):
+    return [c for c in ax.collections if isinstance(c, QuadContourSet) and not c.filled]
+
+
+def test_a_probability_has_its_boundary_at_one_half():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = (by_distance(X) > 0.5).astype(int)
+    ax = plot.decision_regions(by_distance, X, y, steps=200)
+    (lines,) = lines_of(ax)
+    assert list(lines.levels) == [0.1, 0.5, 0.9]
+    for level, path in zip(lines.levels, lines.get_paths(), strict=True):
+        np.testing.assert_allclose(by_distance(path.vertices)[:, 0], level, atol=2e-3)
+    styles = lines.get_linestyle()
+    assert [offsets for _, offsets in styles].count(None) == 1
+    assert styles[1][1] is None
+    assert lines.get_linewidths()[1] == max(lines.get_linewidths())
+    assert sorted(text.get_text() for text in ax.texts) == ["0.1", "0.5", "0.9"]
+    # Shades from the colour of class 0 to that of class 1, palest in the middle.
+    paths, colours = regions(ax)
+    assert len(paths) == 10
+    for p, x in ((0.05, 0.3), (0.95, 1.4)):
+        assert [path.contains_point((x, 0.0)) for path in paths].index(True) == int(10 * p)
+    brightness = np.array(colours)[:, :3].sum(axis=1)
+    assert (np.diff(brightness[:5]) > 0).all()
+    assert (np.diff(brightness[5:]) < 0).all()
+    for end, cloud in zip((colours[0], colours[-1]), clouds(ax), strict=True):
+        own = cloud.get_facecolor()[0, :3]
+        assert np.abs(end[:3] - own).max() < 0.12
+
+
+def test_a_probability_that_nowhere_is_one_half_has_no_boundary():
+    ax = plot.decision_regions(lambda rows: 0.2 + 0 * rows[:, 0], GOOD, [0, 0, 1], steps=10)
+    assert lines_of(ax) == []
+    assert legend(ax) == ["class 0", "class 1"]
+
+
+def binary(epochs=20, callbacks=(), dtype=np.float64):
+    X, y = tg.data.crossed_gaussians(80, rng=0)
+    net = tg.nn.MLP((2, 8, 1), "tanh", rng=0, dtype=dtype)
+    optimizer = tg.optim.Adam(net.parameters(), lr=0.05)
+    trainer = tg.Trainer(net, optimizer, tg.binary_cross_entropy, callbacks=callbacks, rng=0)
+    trainer.fit(X, y[:, None], epochs, progress=False)
+    return trainer, X, y[:, None]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_binary_trainer_is_drawn_with_its_probability(dtype):
+    trainer, X, y = binary(dtype=dtype)
+    ax = plot.decision_regions(trainer, X, y, steps=150)
+    (lines,) = lines_of(ax)
+    boundary = lines.get_paths()[list(lines.levels).index(0.5)].vertices
+    logits = trainer.model(boundary.astype(dtype)).numpy()
+    away = trainer.model((boundary + 0.2).astype(dtype)).numpy()
+    assert np.abs(logits).max() < 0.05 < np.abs(away).max()
+    paths, _ = regions(plot.decision_regions(trainer.predict, X, y, steps=150))
+    assert len(paths) == 2
+    inside = np.array([path.contains_points(X) for path in paths])
+    certain = np.abs(trainer.model(X.astype(dtype)).numpy()[:, 0]) > 0.3
+    decided = trainer.predict(X)[:, 0]
+    np.testing.assert_array_equal(inside[1][certain], decided[certain] == 1)
+
+
+def test_a_trainer_says_what_its_predict_says():
+    trainer = trained(validation=False)
+    X, y = tg.data.spiral(20, 3, rng=0)
+    axes = [plot.decision_regions(p, X, y, steps=40) for p in (trainer, trainer.predict)]
+    for one, other in zip(*(regions(ax)[0] for ax in axes), strict=True):
+        np.testing.assert_array_equal(one.vertices, other.vertices)
+
+
+def test_a_model_that_overflows_is_not_drawn():
+    trainer = trained(validation=False)
+    trainer.model.parameters()[0].data = np.full((2, 8), 1e308)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match="outputs are NaN or infinite"),
+    ):
+        plot.decision_regions(trainer, 10 * GOOD, [0, 1, 2], steps=10)
+
+
+def outputs(net, X):
+    """What comes out of each activation of the net."""
+    found = []
+    for layer in net.layers[:-1]:
+        X = layer(X)
+        found += [] if isinstance(layer, tg.nn.Linear) else [X.numpy()]
+    return found
+
+
+def bars(ax):
+    (patch,) = ax.patches
+    return patch.get_data()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_activations_are_counted_between_their_bounds(activation):
+    X, _ = tg.data.spiral(40, 3, rng=0)
+    net = tg.nn.MLP((2, 20, 10, 3), activation, init=5.0, rng=0)
+    axes = plot.activations(net, X)
+    low = {"sigmoid": 0, "tanh": -1}[activation]
+    for number, (ax, values) in enumerate(zip(axes, outputs(net, X), strict=True), start=1):
+        counts, edges, _ = bars(ax)
+        assert (edges[0], edges[-1]) == (low, 1)
+        expected, _ = np.histogram(values, edges)
+        np.testing.assert_allclose(counts, expected / values.size, rtol=1e-14)
+        assert counts.sum() == pytest.approx(1)
+        share = 100 * np.mean((values < low + 0.01) | (values > 0.99))
+        assert 1 < share < 99
+        assert labels(ax) == (
+            f"layer {number}, {activation}\n{share:.3g} % saturated",
+            "output",
+            "share of outputs",
+        )
+    assert axes[0].get_xlim() == axes[1].get_xlim()
+
+
+def test_relu_s_zeros_stand_in_the_title_and_not_among_the_bars():
+    X, _ = tg.data.spiral(40, 3, rng=0)
+    net = tg.nn.MLP((2, 20, 10, 3), "relu", rng=0)
+    axes = plot.activations(net, X)
+    values = outputs(net, X)
+    for number, (ax, each) in enumerate(zip(axes, values, strict=True), start=1):
+        zeros = np.mean(each == 0)
+        assert 0.2 < zeros < 0.8
+        assert ax.get_title() == f"layer {number}, relu\n{100 * zeros:.3g} % zeros"
+        assert ax.get_xlabel() == "output above 0"
+        counts, edges, _ = bars(ax)
+        assert counts.sum() == pytest.approx(1 - zeros)
+        assert edges[0] == 0
+        assert edges[-1] == max(v.max() for v in values)
+    assert axes[0].get_xlim() == axes[1].get_xlim()
+
+
+def test_a_dead_layer_is_drawn():
+    net = tg.nn.MLP((2, 5, 3), "relu", rng=0)
+    net.layers[0].b.data = np.full(5, -100.0)
+    (ax,) = plot.activations(net, GOOD)
+    assert ax.get_title() == "layer 1, relu\n100 % zeros"
+    assert bars(ax)[0].sum() == 0
+
+
+class Swish(tg.nn.Module):
+    def forward(self, x):
+        return x * tg.sigmoid(x)
+
+
+def test_layers_are_what_lies_between_linear_ones():
+    nn = tg.nn
+    first = nn.Sequential(nn.Linear(2, 4, rng=0), np.tanh)
+    net = nn.Sequential(
+        first, nn.Linear(4, 5, rng=1), nn.Linear(5, 6, rng=2), Swish(), nn.Linear(6, 1, rng=3)
+    )
+    told = ["tanh\n0 % saturated", "linear", "Swish"]
+    expected = [f"layer {number}, {kind}" for number, kind in enumerate(told, start=1)]
+    assert [ax.get_title() for ax in plot.activations(net, 0.1 * GOOD)] == expected
+    closed = nn.Sequential(*net.layers, nn.Sigmoid())
+    titles = [ax.get_title() for ax in plot.activations(closed, 0.1 * GOOD)]
+    assert titles == [*expected, "layer 4, sigmoid\n0 % saturated"]
+
+
+def test_many_layers_go_into_rows():
+    net = tg.nn.MLP((2, *[3] * 6, 1), "tanh", rng=0)
+    axes = plot.activations(net, GOOD)
+    assert len(axes) == len(axes[0].figure.axes) == 6
+    rows = [ax.get_subplotspec().rowspan.start for ax in axes]
+    assert rows == [0, 0, 0, 0, 1, 1]
+
+
+class Own(tg.nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+@pytest.mark.parametrize(
+    ("model", "X", "error", "told"),
+    [
+        (tg.nn.MLP((2, 3), rng=0), GOOD, ValueError, "no hidden layer"),
+        (tg.nn.Sequential(), GOOD, ValueError, "no hidden layer"),
+        (tg.nn.Linear(2, 3, rng=0), GOOD, TypeError, "of an nn.MLP or nn.Sequential"),
+        (Own(tg.nn.Linear(2, 3, rng=0), tg.nn.ReLU()), GOOD, TypeError, "of an nn.MLP"),
+        (lambda x: x, GOOD, TypeError, "of an nn.MLP"),
+        (tg.nn.MLP((2, 3, 1), rng=0), NAN, ValueError, "X holds nan"),
+        (tg.nn.MLP((2, 3, 1), rng=0), np.zeros((0, 2)), ValueError, r"shape \(0, 2\)"),
+        (tg.nn.MLP((2, 3, 1), rng=0), np.zeros(2), ValueError, r"shape \(2,\)"),
+        (tg.nn.MLP((2, 3, 1), init=1e308, rng=0), 9 * GOOD, ValueError, "layer 1 puts out"),
+    ],
+)
+def test_activations_that_cannot_be_drawn_are_refused(model, X, error, told):
+    with np.errstate(all="ignore"), pytest.raises(error, match=told):
+        plot.activations(model, X)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda net, axes: plot.activations(net, GOOD, axes), lambda n, axes: plot.weights(n, axes)],
+)
+def test_nets_go_into_the_axes_that_are_given(draw):
+    net = tg.nn.MLP((2, 4, 5), "tanh", rng=0)
+    net = tg.nn.Sequential(*net.layers, tg.nn.ReLU())
+    figure, axes = plt.subplots(2, 1)
+    assert draw(net, axes) == list(axes)
+    assert all(ax.get_title() for ax in axes)
+    with pytest.raises(ValueError, match=r"one for each of 2 \(.*\), got 3"):
+        draw(net, figure.subplots(1, 3))
+    assert len(plt.get_fignums()) == 1
+
+
+def test_weights_are_drawn_on_one_scale_around_0():
+    net = tg.nn.MLP((2, 7, 3), rng=0)
+    for b in net.parameters()[1::2]:
+        b.data = np.random.default_rng(0).normal(size=b.shape)
+    net.parameters()[3].data[1] = -9.0
+    axes = plot.weights(net)
+    pairs = [(layer.W, layer.b) for layer in net.layers[::2]]
+    for ax, name, (W, b) in zip(axes, ("W1", "W2"), pairs, strict=True):
+        assert labels(ax) == (f"{name} {W.shape}", "output unit", "input unit")
+        matrix, band = ax.images
+        np.testing.assert_array_equal(matrix.get_array(), W.data)
+        np.testing.assert_array_equal(band.get_array(), [b.data])
+        assert matrix.get_clim() == band.get_clim() == (-9, 9)
+        # Below the matrix, over the same columns.
+        left, right, bottom, top = band.get_extent()
+        assert [left, right] == matrix.get_extent()[:2] == [-0.5, W.shape[1] - 0.5]
+        assert bottom > top > W.shape[0] - 0.5
+        assert ax.get_ylim() == (bottom, -0.5)
+        *rows, bias = [text.get_text() for text in ax.get_yticklabels()]
+        assert (bias, set(rows) <= set(map(str, range(W.shape[0])))) == ("bias", True)
+    (bar,) = set(axes[0].figure.axes) - set(axes)
+    assert bar.get_ylabel() == "weight"
+
+
+def test_the_colours_of_weights_keep_their_order_in_grey():
+    axes = plot.weights(tg.nn.MLP((2, 3), rng=0))
+    colours = axes[0].images[0].cmap(np.linspace(0, 1, 64))[:, :3]
+    assert (np.diff(colours @ [0.299, 0.587, 0.114]) > 0).all()
+
+
+def test_weights_without_a_bias_and_of_any_module():
+    class Table(tg.nn.Module):
+        def __init__(self):
+            self.rows = tg.Tensor(np.zeros((4, 3)), requires_grad=True)
+            self.last = tg.nn.Linear(3, 2, init=0.0, rng=0)
+
+    axes = plot.weights(Table())
+    assert [ax.get_title() for ax in axes] == ["rows (4, 3)", "last.W (3, 2)"]
+    assert [len(ax.images) for ax in axes] == [1, 2]
+    assert axes[0].images[0].get_clim() == (-1, 1)
+    axes[0].figure.savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize("place", ["W", "b"])
+def test_weights_that_cannot_be_drawn_are_refused(place):
+    net = tg.nn.MLP((2, 3), rng=0)
+    getattr(net.layers[0], place).data.flat[1] = np.inf
+    with pytest.raises(ValueError, match="W1 or its bias holds NaN or infinite"):
+        plot.weights(net)
+    with pytest.raises(ValueError, match="no weight matrix"):
+        plot.weights(tg.nn.ReLU())
+    with pytest.raises(TypeError, match=r"must be a tg\.nn\.Module"):
+        plot.weights(net.parameters())
+    assert not plt.get_fignums()
+
+
+def filmed(epochs, batch_size=None, callbacks=(), **options):
+    X, y = tg.data.spiral(20, 3, rng=0)
+    movie = plot.BoundaryMovie(X, y, **{"steps": 15} | options)
+    net = tg.nn.MLP((2, 8, 3), rng=0)
+    optimizer = tg.optim.Adam(net.parameters(), lr=0.05)
+    trainer = tg.Trainer(net, optimizer, l2=0.01, callbacks=[movie, *callbacks], rng=0)
+    for number in epochs:
+        trainer.fit(X, y, number, batch_size, progress=False)
+    return movie, trainer, X, y
+
+
+def test_a_movie_notes_the_model_before_the_first_step_and_every_so_often():
+    movie, trainer, *_ = filmed([10], every=3)
+    assert [frame.step for frame in movie.noted] == [0, 3, 6, 9]
+    for frame in movie.noted:
+        # The loss of a step is measured before its update.
+        assert frame.loss == pytest.approx(trainer.history.loss[frame.step], rel=1e-12)
+    again, *_ = filmed([9], every=9)
+    np.testing.assert_array_equal(again.noted[1].said, movie.noted[3].said)
+
+
+def test_a_movie_shows_what_the_model_says():
+    movie, trainer, X, _ = filmed([5], every=5, steps=30)
+    low, high = X.min(axis=0), X.max(axis=0)
+    margin = 0.3 * (high - low)
+    axes = np.linspace(low - margin, high + margin, 30).T
+    rows = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    np.testing.assert_array_equal(movie.noted[-1].said, trainer.predict(rows))
+    assert len(set(movie.noted[-1].said)) == 3
+
+
+@given(st.integers(2, 9), st.integers(1, 4), st.integers(1, 60))
+def test_a_movie_has_at_most_so_many_frames_evenly_spread(frames, every, steps):
+    movie, *_ = filmed([steps], frames=frames, every=every, steps=2)
+    taken = [frame.step for frame in movie.noted]
+    assert len(taken) <= frames
+    assert taken == list(range(0, steps + 1, movie.every))
+    if movie.every > every:
+        assert len(taken) > frames // 2
+
+
+def test_several_fits_and_minibatches_go_on_in_the_same_movie():
+    movie, *_ = filmed([2, 1, 1], batch_size=30, every=3)
+    assert [frame.step for frame in movie.noted] == [0, 3, 6]
+    assert repr(movie) == "<movie of 3 frames, steps 0 to 6>"
+
+
+def test_ctrl_c_leaves_a_movie_of_what_there_was(tmp_path):
+    movie, *_ = filmed([50], callbacks=[CtrlC(4)])
+    assert [frame.step for frame in movie.noted] == [0, 1, 2, 3, 4]
+    movie.save(tmp_path / "short.gif")
+    with PIL.Image.open(tmp_path / "short.gif") as gif:
+        assert gif.n_frames == 5
+
+
+def test_a_training_that_diverges_is_reported_by_the_trainer():
+    X, y = tg.data.spiral(20, 3, rng=0)
+    movie = plot.BoundaryMovie(X, y, steps=5)
+    net = tg.nn.MLP((2, 8, 3), rng=0)
+    trainer = tg.Trainer(net, tg.optim.SGD(net.parameters(), lr=1e200), callbacks=[movie], rng=0)
+    before = net.state_dict()
+    with pytest.raises(tg.TrainingDiverged):
+        trainer.fit(X, y, 5, progress=False)
+    np.testing.assert_array_equal(net.state_dict()["layers.0.W"], before["layers.0.W"])
+    assert movie.noted[0].step == 0
+    assert np.isfinite([frame.loss for frame in movie.noted]).all()
+
+
+def pictures_of(path):
+    """The frames of a GIF as arrays."""
+    with PIL.Image.open(path) as gif:
+        assert gif.format == "GIF"
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            yield np.array(gif.convert("RGB")).astype(int)
+
+
+def test_a_movie_is_saved_as_a_gif(tmp_path):
+    movie, *_ = filmed([8], every=2)
+    movie.save(tmp_path / "boundary.gif", fps=5)
+    frames = list(pictures_of(tmp_path / "boundary.gif"))
+    assert len(frames) == len(movie) == 5
+    for one, other in itertools.pairwise(frames):
+        assert one.shape == other.shape == (360, 400, 3)
+        assert np.abs(one - other).max() > 100
+    with PIL.Image.open(tmp_path / "boundary.gif") as gif:
+        durations = []
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            durations.append(gif.info["duration"])
+    # The last one stays for a second more.
+    assert durations == [200, 200, 200, 200, 1200]
+    assert [path.name for path in tmp_path.iterdir()] == ["boundary.gif"]
+    assert not plt.get_fignums()
+
+
+def test_the_frames_stand_still_but_for_what_has_changed(tmp_path):
+    movie, *_ = filmed([8], every=2)
+    movie.save(tmp_path / "boundary.gif")
+    frames = list(pictures_of(tmp_path / "boundary.gif"))
+    # Beside the axes: ticks and labels; above them is the title.
+    for frame in frames[1:]:
+        assert np.abs(frame[40:, :50] - frames[0][40:, :50]).max() < 40
+        assert np.abs(frame[320:] - frames[0][320:]).max() < 40
+
+
+def test_a_binary_movie_shows_the_probability(tmp_path):
+    X, y = tg.data.crossed_gaussians(80, rng=0)
+    movie = plot.BoundaryMovie(X, y[:, None], every=10, steps=20)
+    binary(20, callbacks=[movie])
+    assert [frame.step for frame in movie.noted] == [0, 10, 20]
+    for frame in movie.noted:
+        assert frame.said.dtype == np.float32
+        assert ((frame.said > 0) & (frame.said < 1)).any()
+    movie.save(tmp_path / "binary.GIF")
+    assert len(list(pictures_of(tmp_path / "binary.GIF"))) == 3
+
+
+class Sources(html.parser.HTMLParser):
+    """What a page loads, and whether its tags are closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loaded, self.buttons, self.title = [], [], ""
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.loaded += [value for name, value in attributes if name in ("src", "href")]
+        self.inside = tag
+
+    def handle_data(self, data):
+        if self.inside == "button" and data.strip():
+            self.buttons.append(data.strip())
+        if self.inside == "title":
+            self.title += data.strip()
+
+
+def test_a_movie_is_saved_as_a_page_that_loads_nothing(tmp_path):
+    movie, *_ = filmed([4])
+    movie.save(tmp_path / "boundary.html")
+    text = (tmp_path / "boundary.html").read_text(encoding="utf-8")
+    page = Sources(text)
+    assert page.loaded == []
+    assert "http:" not in text
+    assert "https:" not in text
+    assert page.title == "boundary"
+    assert len(page.buttons) == 9
+    assert len(set(page.buttons)) == 9
+    frames = re.findall(r'frames\[\d+\] = "data:image/png;base64,([^"]+)"', text)
+    assert len(frames) == len(movie) == 5
+    for frame in frames:
+        picture = PIL.Image.open(io.BytesIO(base64.b64decode(frame.replace("\\\n", ""))))
+        assert picture.size == (400, 360)
+    assert [path.name for path in tmp_path.iterdir()] == ["boundary.html"]
+
+
+def test_a_notebook_shows_the_player():
+    movie, *_ = filmed([2])
+    shown = movie._repr_html_()
+    assert shown.count("data:image/png;base64") == 3
+    assert Sources(shown).loaded == []
+    assert "<html" not in shown
+    assert plot.BoundaryMovie(GOOD, [0, 1, 2])._repr_html_() is None
+
+
+def test_large_movies_are_whole():
+    movie, *_ = filmed([2])
+    with matplotlib.rc_context({"animation.embed_limit": 0.01}):
+        assert movie._repr_html_().count("data:image/png;base64") == 3
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a", "a.gif.txt", ".gif"])
+def test_another_suffix_is_refused(name, tmp_path):
+    movie, *_ = filmed([1])
+    with pytest.raises(ValueError, match=r"can be saved as \.gif or \.html, not as"):
+        movie.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fps", [0, -1, np.nan, 1000])
+def test_bad_fps_are_refused(fps, tmp_path):
+    movie, *_ = filmed([1])
+    with pytest.raises(ValueError, match="fps must be a number above 0"):
+        movie.save(tmp_path / "a.gif", fps=fps)
+
+
+def test_a_movie_without_frames_or_folder_is_not_saved(tmp_path):
+    movie = plot.BoundaryMovie(GOOD, [0, 1, 2])
+    assert repr(movie) == "<movie without frames>"
+    with pytest.raises(ValueError, match="no frames yet: give it to a Trainer"):
+        movie.save(tmp_path / "a.gif")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere to save a\.gif in"):
+        movie.save(tmp_path / "nowhere" / "a.gif")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".html"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failing_save_leaves_the_old_file(suffix, error, tmp_path, monkeypatch):
+    movie, *_ = filmed([3])
+    path = tmp_path / f"mine{suffix}"
+    path.write_text("precious")
+    drawn = []
+    draw = tinygrad_edu.plot.movie.draw_regions
+
+    def failing(*args):
+        drawn.append(args)
+        if len(drawn) == 3:
+            raise error("no more")
+        return draw(*args)
+
+    monkeypatch.setattr(tinygrad_edu.plot.movie, "draw_regions", failing)
+    with pytest.raises(error, match="no more"):
+        movie.save(path)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    movie.save(path)
+    assert path.stat().st_size > 10_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("every", 0), ("every", 1.5), ("frames", 1), ("frames", "all")]
+)
+def test_bad_counts_are_refused(option, value):
+    with pytest.raises(ValueError, match=rf"{option} must be a whole number of at least"):
+        plot.BoundaryMovie(GOOD, [0, 1, 2], **{option: value})
+
+
 def test_nonlinearities_are_drawn_beside_their_slopes():
     axes = plot.nonlinearities()
     assert [ax.get_title() for ax in axes] == ["sigmoid", "relu"]
@@ -314,8 +915,20 @@ def test_nonlinearities_go_into_the_axes_that_are_given():
         lambda: plot.scatter([[0.0, 1.0]], [0]),
         lambda: plot.decision_regions(np.sum, [[0.0, 1.0]], [0]),
         lambda: plot.nonlinearities(),
+        lambda: plot.activations(tg.nn.MLP((2, 3, 1), rng=0), GOOD),
+        lambda: plot.weights(tg.nn.MLP((2, 3, 1), rng=0)),
+        lambda: plot.BoundaryMovie(GOOD, [0, 1, 2]),
     ],
-    ids=["History.plot", "curves", "scatter", "decision_regions", "nonlinearities"],
+    ids=[
+        "History.plot",
+        "curves",
+        "scatter",
+        "decision_regions",
+        "nonlinearities",
+        "activations",
+        "weights",
+        "BoundaryMovie",
+    ],
 )
 def test_without_matplotlib_the_error_names_the_extra(draw, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
