@@ -19,6 +19,7 @@ COMMANDS = {
     "op": "one small operation, forward and backward",
     "import": "`import tinygrad_edu`, against `import numpy`",
     "scaling": "chains of 1e5 and of 1e6 operations",
+    "training": "pictures of nets that learn a spiral, and what is in them then",
     "gradcheck": "what gradient checkers catch of wrong gradients, and accept of right ones",
     "mutation": "whether the tests notice a wrong derivative",
     "coverage": "how much NumPy code can be differentiated as it is, by this engine and others",
@@ -54,8 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("op", "PyTorch, autograd, MyGrad, micrograd"),
     ):
         parsers[name].add_argument("--peers", action="store_true", help=f"also {what}")
-    for name in ("step", "growth"):
+    for name in ("step", "growth", "training"):
         parsers[name].add_argument("--picture", type=Path, help="also draw it into this file")
+    parsers["training"].add_argument(
+        "--movie", type=Path, help="also film one of them: FILE.gif or FILE.html"
+    )
     parsers["step"].add_argument(
         "--only", metavar="NET", help="the nets with this in their names, such as 784"
     )
@@ -86,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.name is None:
         parser.print_help()
         return 0
-    for option in ("out", "picture"):
+    for option in ("out", "picture", "movie"):
         path = getattr(options, option, None)
         if path is not None and not path.parent.is_dir():
             parser.error(f"--{option} {path}: there is no such folder")

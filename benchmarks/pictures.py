@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.timing import ratios
+from tinygrad_edu import plot
 from tinygrad_edu.plot.style import COLOURS
 
 # Colour, marker and line of each variant: NumPy's markers are black, the engine's filled, and
@@ -83,6 +84,25 @@ def growth(path: Path, figures: Mapping[str, Mapping[int, Times]]) -> None:
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def training(path: Path, nets: Mapping[str, Any], magnitudes: Mapping[str, Any], X: Any) -> None:
+    """A column for each net: its gradient magnitudes, what its layers put out, its weights."""
+    with plt.rc_context({"font.size": 8, "axes.titlesize": 8}):
+        figure = plt.figure(figsize=(12, 7.6), layout="constrained")
+        gradients = []
+        for part, (name, net) in zip(figure.subfigures(1, len(nets)), nets.items(), strict=True):
+            part.suptitle(f"{name} net", fontsize=11)
+            # So many columns that 1, 2 and 3 panels fill a row.
+            grid = part.add_gridspec(3, 6, height_ratios=(1.2, 0.8, 1))
+            gradients.append(magnitudes[name].plot(part.add_subplot(grid[0, :])))
+            plot.activations(net, X, [part.add_subplot(grid[1, i : i + 3]) for i in (0, 3)])
+            plot.weights(net, [part.add_subplot(grid[2, i : i + 2]) for i in (0, 2, 4)])
+        limits = [limit for ax in gradients for limit in ax.get_ylim()]
+        for ax in gradients:
+            ax.set_ylim(min(limits), max(limits))
+        figure.savefig(path, dpi=100)
+        plt.close(figure)
 
 
 def _plain_numbers(axis: Any) -> None:
