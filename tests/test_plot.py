@@ -762,6 +762,24 @@ def test_the_frames_stand_still_but_for_what_has_changed(tmp_path):
         assert np.abs(frame[320:] - frames[0][320:]).max() < 40
 
 
+def test_the_legend_stays_where_it_is(tmp_path):
+    # A boundary that rises into the corner of the legend drives it out of there, if it may.
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, np.pi, 200)
+    upper, lower = [np.cos(angle), np.sin(angle)], [1 - np.cos(angle), 0.5 - np.sin(angle)]
+    y = np.repeat([0, 1], 100)[:, None]
+    X = np.where(y == 0, np.transpose(upper), np.transpose(lower)) + rng.normal(0, 0.12, (200, 2))
+    movie = plot.BoundaryMovie(X, y, every=100)
+    net = tg.nn.MLP((2, 20, 1), "tanh", rng=0)
+    adam = tg.optim.Adam(net.parameters(), lr=0.02)
+    trainer = tg.Trainer(net, adam, tg.binary_cross_entropy, callbacks=[movie])
+    trainer.fit(X, y, 300, progress=False)
+    movie.save(tmp_path / "moons.gif")
+    for frame in pictures_of(tmp_path / "moons.gif"):
+        box = frame[75:105, 330:380]
+        assert (box.min(axis=2) > 210).mean() > 0.7
+
+
 def test_a_binary_movie_shows_the_probability(tmp_path):
     X, y = tg.data.crossed_gaussians(80, rng=0)
     movie = plot.BoundaryMovie(X, y[:, None], every=10, steps=20)
@@ -820,6 +838,24 @@ def test_a_notebook_shows_the_player():
     assert Sources(shown).loaded == []
     assert "<html" not in shown
     assert plot.BoundaryMovie(GOOD, [0, 1, 2])._repr_html_() is None
+
+
+def test_a_model_that_is_always_certain_still_has_a_probability():
+    trainer, X, y = binary(1)
+    last = trainer.model.layers[-1]
+    last.W.data, last.b.data = 1e-9 * last.W.data, np.array([1e4])
+    paths, _ = regions(plot.decision_regions(trainer, X, y, steps=10))
+    assert [len(path.vertices) > 0 for path in paths] == [False] * 9 + [True]
+
+
+def test_what_overflows_beside_the_data_is_not_filmed():
+    net = tg.nn.Sequential(tg.nn.Linear(2, 2, init=0.0, dtype=np.float32, rng=0))
+    net.layers[0].W.data = np.array([[2.5e38, 0], [0, 0]], np.float32)
+    X, y = np.array([[1.0, 0.0], [-1.0, 1.0]]), np.array([0, 1])
+    movie = plot.BoundaryMovie(X, y)
+    trainer = tg.Trainer(net, tg.optim.SGD(net.parameters(), 0.1), callbacks=[movie])
+    assert trainer.fit(X, y, 3, progress=False).loss == [0.0] * 3
+    assert len(movie) == 0
 
 
 def test_large_movies_are_whole():

@@ -78,6 +78,8 @@ class Callback:
 
     The trainer shows `model`, `optimizer`, `history`, and the loss of the step as
     `history.loss[-1]`; `trainer.stop()` ends the training after the step.
+
+    Two are there: `tg.GradientMagnitudes` and `tg.plot.BoundaryMovie`.
     """
 
     def on_gradients(self, trainer: Trainer) -> None:

@@ -169,7 +169,7 @@ def ask(predict: Any, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
             f"{said[wrong][0]} at {rows[wrong][0].tolist()}: of a logit take tg.sigmoid, of a "
             f"number what it decides, as in `lambda rows: f(rows) > 0.5`"
         )
-    if y.dtype.kind == "U" or not np.isin(y, (0, 1)).all():
+    if not np.isin(y, (0, 1)).all():
         raise ValueError(
             f"predict returns the probability of class 1, so y must hold 0 and 1; it holds "
             f"{', '.join(map(str, np.unique(y)[:5]))}"
