@@ -884,7 +884,7 @@ def test_a_movie_without_frames_or_folder_is_not_saved(tmp_path):
     assert repr(movie) == "<movie without frames>"
     with pytest.raises(ValueError, match="no frames yet: give it to a Trainer"):
         movie.save(tmp_path / "a.gif")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere to save a\.gif in"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere to write a\.gif in"):
         movie.save(tmp_path / "nowhere" / "a.gif")
     assert list(tmp_path.iterdir()) == []
 

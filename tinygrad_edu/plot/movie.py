@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_edu.data import finite_numbers
+from tinygrad_edu.files import as_a_whole
 from tinygrad_edu.plot.regions import (
     Grid,
     ask,
@@ -150,21 +150,15 @@ class BoundaryMovie(Callback):
             raise ValueError(
                 f"a movie can be saved as {' or '.join(SUFFIXES)}, not as {path.suffix!r} ({path})"
             )
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in")
         if not 0 < fps <= 100:
             raise ValueError(f"fps must be a number above 0 and at most 100, got {fps}")
-        animation = self._animation(fps, last_for=1.0 if suffix == ".gif" else 0.0)
-        unfinished = path.with_name(f".{path.stem}.{os.getpid()}{suffix}")
-        try:
+        with as_a_whole(path) as unfinished:
+            animation = self._animation(fps, last_for=1.0 if suffix == ".gif" else 0.0)
             if suffix == ".gif":
                 animation.save(unfinished, "pillow", fps)
             else:
                 page = _page(path.stem, _player(animation))
                 unfinished.write_text(page, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     def _repr_html_(self) -> str | None:
         return _player(self._animation(10)) if self.noted else None

@@ -42,7 +42,7 @@ def run(options: Any) -> int:
     try:
         page.save(options.out)
     except OSError as error:
-        return _could_not(f"--out {options.out}: {error.strerror or error}")
+        return _could_not(f"--out {options.out}: {error}")
     print(f"{options.out}: {len(tape)} entries. Open it in a browser.")
     if options.open:
         webbrowser.open(options.out.resolve().as_uri())

@@ -12,12 +12,12 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.compiler.source import Source
+from tinygrad_edu.files import as_a_whole
 from tinygrad_edu.show.code import Lines, excerpts, matched
 from tinygrad_edu.show.labels import Labels, clean, shape, value
 from tinygrad_edu.show.listing import rule_text
@@ -57,15 +57,8 @@ class Page:
         Raises:
             OSError: it cannot be written; a file that was there is as it was.
         """
-        target = Path(path)
-        if target.is_dir():
-            raise IsADirectoryError(f"{target} is a folder: name a file in it, such as tape.html")
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
+        with as_a_whole(path) as unfinished:
             unfinished.write_text(self.html, "utf-8")
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     def _repr_html_(self) -> str:
         look = "width:100%;height:46rem;border:0"
