@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.timing import ratios
 from tinygrad_edu import plot
-from tinygrad_edu.plot.style import COLOURS
+from tinygrad_edu.style import COLOURS
 
 # Colour, marker and line of each variant: NumPy's markers are black, the engine's filled, and
 # those of other libraries hollow.

@@ -698,6 +698,7 @@ REFUSED = {
     "np.array": lambda x: np.array([x[0], x[1]]),
     "np.arange": lambda x: np.arange(x[2]),
     "np.unique": lambda x: np.unique(x),
+    "np.trim_zeros": lambda x: np.trim_zeros(x),
     "np.nonzero": lambda x: np.where(x > 0)[0],
     "an attribute": lambda x: x.tobytes(),
     "no rule": lambda x: np.fft.rfft(x),

@@ -15,6 +15,7 @@ PACKAGE = Path(tinygrad_edu.__file__).parent
 FLOORS = {
     "trees": 0,
     "files": 0,
+    "style": 0,
     "rules": 0,
     "calculus": 0,
     "tape": 1,

@@ -156,9 +156,11 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
     """`np.trim_zeros` of a vector."""
     if filt.ndim != 1:
         raise NotImplementedError("np.trim_zeros of a Tensor is for vectors")
-    zero = filt == 0
-    start = len(filt) - len(np.trim_zeros(~zero, "f")) if "f" in trim.lower() else 0
-    stop = len(np.trim_zeros(~zero, "b")) if "b" in trim.lower() else len(filt)
+    if not np.any(filt):
+        return filt[:0]
+    places = np.flatnonzero(filt)
+    start = int(places[0]) if "f" in trim.lower() else 0
+    stop = int(places[-1]) + 1 if "b" in trim.lower() else len(filt)
     return filt[start:stop]
 
 

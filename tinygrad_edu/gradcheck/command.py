@@ -85,7 +85,7 @@ def _check_options(options: Any) -> None:
 
 
 def _check_plot(path: Path) -> None:
-    from tinygrad_edu.gradcheck.picture import pyplot
+    from tinygrad_edu.style import pyplot
 
     if not path.parent.is_dir():
         raise Unusable(f"--plot {path}: there is no such folder")
@@ -101,7 +101,7 @@ def _check_plot(path: Path) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    from tinygrad_edu.gradcheck.picture import pyplot
+    from tinygrad_edu.style import pyplot
 
     try:
         figure.savefig(path, dpi=120)

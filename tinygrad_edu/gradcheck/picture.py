@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_edu.gradcheck.compare import Verdict
 from tinygrad_edu.gradcheck.report import GradientReport, InputReport, short
+from tinygrad_edu.style import pyplot
 
 # Okabe and Ito's palette, and a marker for each, so that they differ without colour too.
 LOOKS = {
@@ -21,17 +22,6 @@ LOOKS = {
 LOWEST = 1e-16
 # How long a name in a title may be.
 NAME = 36
-
-
-def pyplot() -> Any:
-    """matplotlib, or an error that says how to get it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "pictures need matplotlib, which the extra `plot` brings: pip install matplotlib"
-        ) from error
-    return plt
 
 
 def draw(report: GradientReport, name: str | None = None) -> Any:

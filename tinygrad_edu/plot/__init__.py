@@ -5,14 +5,14 @@
     plot.BoundaryMovie(X, y)                         the same as a movie of the training
     plot.activations(net, X), plot.weights(net)      what is in a net
 
-One style, readable in grey: see `style.py`.
+One style, readable in grey: see `tinygrad_edu/style.py`.
 """
 
 from tinygrad_edu.plot.lines import curves, losses, nonlinearities
 from tinygrad_edu.plot.movie import BoundaryMovie
 from tinygrad_edu.plot.nets import activations, weights
 from tinygrad_edu.plot.regions import decision_regions, scatter
-from tinygrad_edu.plot.style import save
+from tinygrad_edu.style import save
 
 __all__ = [
     "BoundaryMovie",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.calculus import neural
-from tinygrad_edu.plot.style import COLOURS, STYLES, labelled, pyplot
+from tinygrad_edu.style import COLOURS, STYLES, labelled, pyplot
 
 # Lines of at most so many points have a marker at each, without which a single one is not seen.
 FEW = 30

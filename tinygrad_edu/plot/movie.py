@@ -20,8 +20,8 @@ from tinygrad_edu.plot.regions import (
     draw_points,
     draw_regions,
 )
-from tinygrad_edu.plot.style import labelled, pyplot
 from tinygrad_edu.recording import no_grad
+from tinygrad_edu.style import labelled, pyplot
 from tinygrad_edu.trainer import Callback, Trainer
 
 SUFFIXES = (".gif", ".html")

@@ -10,8 +10,8 @@ import numpy as np
 from tinygrad_edu import nn
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import finite_numbers
-from tinygrad_edu.plot.style import COLOUR_MAP, COLOURS, labelled, one_for_each
 from tinygrad_edu.recording import no_grad
+from tinygrad_edu.style import COLOUR_MAP, COLOURS, labelled, one_for_each
 from tinygrad_edu.tensor import plain
 
 BINS = 50

@@ -8,8 +8,8 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import finite_numbers
-from tinygrad_edu.plot.style import COLOURS, MARKERS, labelled, pyplot
 from tinygrad_edu.recording import no_grad
+from tinygrad_edu.style import COLOURS, MARKERS, labelled, pyplot
 from tinygrad_edu.tensor import plain
 from tinygrad_edu.trainer import Trainer
 
