@@ -555,7 +555,7 @@ def _input_report(comparison: Comparison, i: Input, order: int) -> InputReport:
     # Elementwise derivatives are shown as they were given, without the weights of the outputs.
     w = np.ones(i.shape)
     if i.name in comparison.subject.elementwise:
-        (w,) = comparison.subject.weights_by_leaf()
+        (w,) = comparison.subject.weights_by_leaf
     left, right = part(comparison.left) / w, part(comparison.right) / w
 
     reasons = {

@@ -106,13 +106,13 @@ class _Line:
         self,
         subject: Subject,
         y: np.ndarray,
-        noise_of_outputs: np.ndarray,
+        noise: np.ndarray,
         entries: np.ndarray,
         v: np.ndarray,
     ):
         self.subject = subject
         self.y = y
-        self.noise_of_outputs = noise_of_outputs
+        self.weighted_noise = subject.weights * noise
         self.v = np.zeros_like(subject.x)
         self.v[entries] = v
         self.known: dict[float, float] = {}
@@ -129,13 +129,13 @@ class _Line:
             difference = self.difference(t)
             np.logical_or(self.changed, difference != 0, out=self.changed)
             self.known[t] = float(difference.sum())
-            self.moves[t] = float(np.linalg.norm(difference))
+            self.moves[t] = _norm(difference)
         return self.known[t]
 
     def noise(self, t: float) -> float:
         """The size of the rounding errors in d(t) and d(-t)."""
         moved = self.changed if self.changed.any() else slice(None)
-        here = float(np.linalg.norm((self.subject.weights * self.noise_of_outputs)[moved]))
+        here = _norm(self.weighted_noise[moved])
         # Where nothing moves, what the outputs are made of may still be as large as afar.
         move = max(self.moves[t], self.moves[-t]) or max(self.moves.values())
         return here + 2 * EPS * (move if math.isfinite(move) else 0.0)
@@ -218,8 +218,8 @@ class Comparison:
         self.tried = np.zeros(len(subject.inputs), bool)
         self.typical, self.steps = self._scales()
         self.noise = self._noise()
-        lost = np.linalg.norm(self.noise * subject.weights)
-        self.size = size = float(np.linalg.norm(y * subject.weights))
+        lost = _norm(self.noise * subject.weights)
+        self.size = size = _norm(y * subject.weights)
         # A function that is computed to a few digits cannot be differentiated to more.
         known = lost / size if size > TINY else 0.0
         self.resolution = max(RESOLUTION, min(1e4 * known, COARSEST))
@@ -338,7 +338,7 @@ class Comparison:
         """
         parts = v * self.given[entries]
         given = float(parts.sum())
-        size = float(np.linalg.norm(parts)) if math.isfinite(given) else 0.0
+        size = _norm(parts) if math.isfinite(given) else 0.0
         scale = max(SMALL * usual, size)
         line = _Line(self.subject, self.y, self.noise, entries, v)
         farthest = float(np.max(np.maximum(self.typical[entries], 1.0) / np.abs(v))) / 8
@@ -353,7 +353,7 @@ class Comparison:
             slope = line.by_output(slope)
         self.tried |= [_touches(i, entries) for i in self.subject.inputs]
         self.responds |= [line.changed.any() and _touches(i, entries) for i in self.subject.inputs]
-        own = float(np.linalg.norm(v * self.given_noise[entries]))
+        own = _norm(v * self.given_noise[entries])
         own = min(8 * own, 1e-2 * max(scale, abs(slope.value)))
         tolerance = SAFETY * slope.error + own + 64 * EPS * max(usual, size) + TINY
         # A second derivative that jumps nearby can hide so much from the estimates.
@@ -404,7 +404,7 @@ class Comparison:
             value = self._complex_slope(step)
             # A slope that comes from outputs near a limit, as 1 - y, has their rounding errors.
             ends = [self.subject.outputs(self.subject.x + t * step) for t in (-4.0, 4.0)]
-            spans = [np.linalg.norm(self.subject.weights * (y - self.y)) for y in ends]
+            spans = [_norm(self.subject.weights * (y - self.y)) for y in ends]
             span = float(np.nan_to_num(spans, nan=0.0, posinf=0.0).max())
             own = tolerance - SAFETY * slope.error + 64 * EPS * span
             if abs(value - slope.value) <= SAFETY * slope.error + own:
@@ -581,3 +581,8 @@ def _entries(i: Input) -> np.ndarray:
 
 def _touches(i: Input, entries: np.ndarray) -> bool:
     return bool(np.any((entries >= i.span.start) & (entries < i.span.stop)))
+
+
+def _norm(v: np.ndarray) -> float:
+    """The length of a vector; short ones are many here, for which np.linalg.norm is slow."""
+    return math.sqrt(v @ v)

@@ -8,6 +8,8 @@ outputs are contracted with random weights w to one number, w · y, whose gradie
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 from tinygrad_edu.recording import recording, source_lines
 from tinygrad_edu.tape import Argument, Entry, Tape, reachable
 from tinygrad_edu.tensor import Tensor, as_array, lift, plain
-from tinygrad_edu.trees import argument_names, tree_map
+from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
 from tinygrad_edu.walk import walk_back
 
 __all__ = ["CannotCheck", "Claim", "Input", "Subject", "claimed_by_engine", "claimed_by_user"]
@@ -42,19 +44,14 @@ class Input:
         name: the name of the parameter, with the path into it: `params['W1']`.
         value: the user's own object, which is not touched.
         span: where its entries stand in the flat vector.
+        shape, dtype: those of the value.
     """
 
     name: str
     value: Any
     span: slice
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return np.shape(plain(self.value))
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.asarray(plain(self.value)).dtype
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
     def index(self, flat: int) -> tuple[int, ...]:
         """The index into the input of an entry of the flat vector."""
@@ -78,6 +75,8 @@ class Subject:
         rng: for the weights of the outputs.
 
     Attributes:
+        weights: what the outputs are multiplied by, flat.
+        weights_by_leaf: the weights in the shapes of the outputs.
         reuses: whether a claimed gradient has been overwritten by a later one.
         elementwise: the inputs whose claimed gradient is an elementwise derivative.
     """
@@ -97,6 +96,7 @@ class Subject:
         self.shapes: list[tuple[int, ...]] = []
         self.y_dtype: np.dtype[Any] = np.dtype(float)
         self.weights = np.empty(0)
+        self.weights_by_leaf: list[np.ndarray] = []
         self._as_tensors = False
         self.reuses = False
         self.elementwise: set[str] = set()
@@ -134,13 +134,14 @@ class Subject:
                     as_array(leaf)
                 if _is_input(leaf):
                     start = inputs[-1].span.stop if inputs else 0
-                    shape = np.shape(plain(leaf))
-                    span = slice(start, start + int(np.prod(shape)))
+                    array = np.asarray(plain(leaf))
+                    span = slice(start, start + array.size)
                     if isinstance(leaf, Tensor) and any(leaf is i.value for i in inputs):
                         raise CannotCheck(f"{path} is the same Tensor as another argument")
                     name = (leaf.name if isinstance(leaf, Tensor) else None) or path
                     taken = sum(i.name.split(" #")[0] == name for i in inputs)
-                    inputs.append(Input(f"{name} #{taken + 1}" if taken else name, leaf, span))
+                    name = f"{name} #{taken + 1}" if taken else name
+                    inputs.append(Input(name, leaf, span, array.shape, array.dtype))
 
             before = len(inputs)
             tree_map(note, args[i], names(i))
@@ -175,7 +176,7 @@ class Subject:
     def handed_over(
         self, x: np.ndarray, own_dtype: bool = False, tape: bool = False, needs_grad: bool = False
     ) -> Iterator[tuple[tuple[Any, ...], list[Entry]]]:
-        """New arguments with the entries of `x`, and the tape entries that stand for the inputs.
+        """New arguments with the entries of `x`, and the tape entries of those that are Tensors.
 
         A Tensor among the arguments is given a new value for as long as this lasts, so that a
         function may as well read it from elsewhere, as a net does with its parameters.
@@ -186,23 +187,21 @@ class Subject:
             tape: whether arrays and numbers are handed over as Tensors, too.
             needs_grad: whether the Tensors need a gradient.
         """
-        arrays = self.arrays(x, own_dtype)
-        entries = [
-            Argument.of_input(array, needs_grad, i.name)
-            for i, array in zip(self.inputs, arrays, strict=True)
-        ]
-        values = iter(zip(arrays, entries, strict=True))
+        entries: list[Entry] = []
+        values = iter(zip(self.inputs, self.arrays(x, own_dtype), strict=True))
         with contextlib.ExitStack() as stack:
 
             def substituted(leaf: Any, path: str) -> Any:
                 if not _is_input(leaf):
                     return leaf
-                array, entry = next(values)
-                if isinstance(leaf, Tensor):
-                    stack.enter_context(_standing_for(leaf, lift(entry, array)))
+                i, array = next(values)
+                if tape or isinstance(leaf, Tensor):
+                    entries.append(Argument.of_input(array, needs_grad, i.name))
+                    tensor = lift(entries[-1], array)
+                    if not isinstance(leaf, Tensor):
+                        return tensor
+                    stack.enter_context(_standing_for(leaf, tensor))
                     return leaf
-                if tape:
-                    return lift(entry, array)
                 if isinstance(leaf, np.ndarray):
                     return array
                 return array[()] if isinstance(leaf, np.generic) else array.item()
@@ -218,12 +217,7 @@ class Subject:
         self.evaluations += 1
         self.on_evaluation()
         with recording(False), self.handed_over(x, tape=self._as_tensors) as (args, _):
-            return self._leaves(self.f(*args))
-
-    def _leaves(self, y: Any) -> list[Any]:
-        leaves: list[Any] = []
-        tree_map(lambda leaf, _: leaves.append(leaf), y, "")
-        return leaves
+            return tree_leaves(self.f(*args))
 
     def flat(self, leaves: list[Any]) -> np.ndarray:
         """The outputs as one vector.
@@ -301,23 +295,20 @@ class Subject:
         self.weights *= 2.0 ** -np.floor(np.log2(np.maximum(size / usual, 1.0)))
         if y.size == 1:
             self.weights = np.ones(1)
-        return leaves
-
-    def weights_by_leaf(self) -> list[np.ndarray]:
-        """The weights in the shapes of the outputs."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
         parts = np.split(self.weights, ends[:-1])
-        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        self.weights_by_leaf = [w.reshape(s) for w, s in zip(parts, self.shapes, strict=True)]
+        return leaves
 
     def number(self, y: Any) -> Any:
         """The outputs of the function contracted with the weights, on Tensors or arrays."""
-        total: Any = 0.0
-        for leaf, w in zip(self._leaves(y), self.weights_by_leaf(), strict=True):
-            dtype = np.asarray(plain(leaf)).dtype
+        sums = []
+        for leaf, w in zip(tree_leaves(y), self.weights_by_leaf, strict=True):
             if self.weights.size > 1:
+                dtype = np.asarray(plain(leaf)).dtype
                 leaf = leaf * w.astype(dtype if dtype.kind == "f" else float)
-            total = total + np.sum(leaf)
-        return total
+            sums.append(np.sum(leaf))
+        return functools.reduce(operator.add, sums)
 
     def traced(self, x: np.ndarray, own_dtype: bool = False) -> tuple[Any, list[Entry]]:
         """The outputs of the function on a tape that remembers the lines, and the inputs on it."""
@@ -426,7 +417,7 @@ def tape_of(subject: Subject) -> Tape | None:
     """The tape of the function at its arguments, with lines; `None` if it cannot be recorded."""
     try:
         y, _ = subject.traced(subject.x)
-        recorded = [leaf for leaf in subject._leaves(y) if isinstance(leaf, Tensor)]
+        recorded = [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
         return Tape.of(*(leaf for leaf in recorded if leaf.requires_grad))
     except Exception:
         # Code that is not NumPy's has every right to fail on Tensors, in every way there is.
@@ -449,7 +440,7 @@ def claimed_by_user(
                 subject.evaluations += 1
                 subject.f(*args)
             if vjp is not None:
-                gs = [w.astype(args_dtype(own_dtype, x)) for w in subject.weights_by_leaf()]
+                gs = [w.astype(args_dtype(own_dtype, x)) for w in subject.weights_by_leaf]
                 parts = _by_input(subject, vjp(gs[0] if len(gs) == 1 else tuple(gs), *args))
             elif gradient is not None:
                 parts = _by_input(subject, gradient(*args))
@@ -475,7 +466,7 @@ def _contracted(subject: Subject, i: Input, part: Any) -> Any:
             f"the function returns {len(subject.shapes)} values, and a gradient is of one: return "
             f"the loss alone, or pass vjp=lambda g, *args: ... with one g for each of them"
         )
-    (shape,), (w,) = subject.shapes, subject.weights_by_leaf()
+    (shape,), (w,) = subject.shapes, subject.weights_by_leaf
     part = np.asarray(plain(part))
     if part.shape == shape + i.shape:
         return np.tensordot(w, part, axes=w.ndim)
