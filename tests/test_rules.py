@@ -73,8 +73,10 @@ def test_every_case_has_examples_with_something_to_check(case):
     @given(data=st.data())
     def look(data):
         arrays, parameters = data.draw(case.arguments)
-        f = lambda *xs: case.call(*xs, **parameters)  # noqa: E731
-        seen.append(bool(tg.check_grad(f, *arrays, blame=False)))
+        tensors = [tg.Tensor(x, requires_grad=True) for x in arrays]
+        y = case.call(*tensors, **parameters)
+        y.backward(np.random.default_rng(0).normal(size=y.shape))
+        seen.append(any(np.abs(t.grad).max(initial=0) > 1e-3 for t in tensors))
 
     look()
     assert sum(seen) >= 3
