@@ -9,7 +9,7 @@ import pkgutil
 import numpy as np
 import pytest
 from cases import assert_right
-from hypothesis import Phase, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ops import CASES
 
@@ -37,58 +37,25 @@ def test_every_line_of_the_book_has_a_case():
 @every_case
 @settings(max_examples=settings().max_examples // 4)
 @given(data=st.data())
-def test_value_is_numpys(case, data):
+def test_value_is_numpys_and_backward_owns_what_it_returns(case, data):
     arrays, parameters = data.draw(case.arguments)
     expected = case.call(*arrays, **parameters)
     tensors = [tg.Tensor(x, requires_grad=True) for x in arrays]
-    actual = case.call(*tensors, **parameters)
-    assert actual.dtype == expected.dtype
-    np.testing.assert_array_equal(actual.data, expected, strict=True)
+    y = case.call(*tensors, **parameters)
+    assert_value_is_numpys(case, y, expected)
+    assert_backward_changes_nothing(arrays, tensors, y)
+
+
+def assert_value_is_numpys(case, y, expected):
+    assert y.dtype == expected.dtype
+    np.testing.assert_array_equal(y.data, expected, strict=True)
     if case.op not in COMPOSITIONS and case.op is not tg.tanh:
-        used = {entry.primitive for entry in tg.Tape.of(actual)}
+        used = {entry.primitive for entry in tg.Tape.of(y)}
         assert PRIMITIVES.get(case.op, case.op) in used
 
 
-@every_case
-@settings(max_examples=settings().max_examples // 5)
-@given(data=st.data(), seed=st.integers(0, 1000))
-def test_first_derivative(case, data, seed):
-    arrays, parameters = data.draw(case.arguments)
-    assert_right(lambda *xs: case.call(*xs, **parameters), arrays, seed)
-
-
-@every_case
-@settings(max_examples=settings().max_examples // 8)
-@given(data=st.data(), seed=st.integers(0, 1000))
-def test_second_derivative(case, data, seed):
-    arrays, parameters = data.draw(case.arguments)
-    assert_right(lambda *xs: case.call(*xs, **parameters), arrays, seed, order=2)
-
-
-@every_case
-def test_every_case_has_examples_with_something_to_check(case):
-    seen = []
-
-    @settings(max_examples=10, phases=[Phase.generate], database=None)
-    @given(data=st.data())
-    def look(data):
-        arrays, parameters = data.draw(case.arguments)
-        tensors = [tg.Tensor(x, requires_grad=True) for x in arrays]
-        y = case.call(*tensors, **parameters)
-        y.backward(np.random.default_rng(0).normal(size=y.shape))
-        seen.append(any(np.abs(t.grad).max(initial=0) > 1e-3 for t in tensors))
-
-    look()
-    assert sum(seen) >= 3
-
-
-@every_case
-@settings(max_examples=settings().max_examples // 4)
-@given(data=st.data())
-def test_backward_owns_what_it_returns_and_changes_nothing(case, data):
-    arrays, parameters = data.draw(case.arguments)
-    tensors = [tg.Tensor(x, requires_grad=True) for x in arrays]
-    y = case.call(*tensors, **parameters)
+def assert_backward_changes_nothing(arrays, tensors, y):
+    """And its gradients share no memory, with each other or with anything else."""
     seed = np.random.default_rng(0).normal(size=y.shape)
     kept = seed.copy()
     value = y.data.copy()
@@ -103,6 +70,23 @@ def test_backward_owns_what_it_returns_and_changes_nothing(case, data):
     others = [*(t.data for t in tensors), seed, y.data]
     for i, gradient in enumerate(owned):
         assert not any(np.shares_memory(gradient, other) for other in (*owned[:i], *others))
+
+
+@every_case
+@settings(max_examples=settings().max_examples // 5)
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_first_derivative(case, data, seed):
+    arrays, parameters = data.draw(case.arguments)
+    # So many examples that have something to check: a case without any is an error.
+    assume(assert_right(lambda *xs: case.call(*xs, **parameters), arrays, seed))
+
+
+@every_case
+@settings(max_examples=settings().max_examples // 8)
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_second_derivative(case, data, seed):
+    arrays, parameters = data.draw(case.arguments)
+    assert_right(lambda *xs: case.call(*xs, **parameters), arrays, seed, order=2)
 
 
 @every_case
@@ -124,11 +108,15 @@ def test_float32_stays_float32(case, data):
 
 
 @every_case
-@pytest.mark.parametrize("dtype", [np.float16, np.longdouble], ids=["float16", "longdouble"])
 @settings(max_examples=settings().max_examples // 10)
 @given(data=st.data())
-def test_other_dtypes_work_where_they_do_in_numpy(case, dtype, data):
+def test_other_dtypes_work_where_they_do_in_numpy(case, data):
     arrays, parameters = data.draw(case.arguments)
+    for dtype in (np.float16, np.longdouble):
+        assert_dtype_works_as_in_numpy(case, arrays, parameters, dtype)
+
+
+def assert_dtype_works_as_in_numpy(case, arrays, parameters, dtype):
     with np.errstate(all="ignore"):
         try:
             expected = case.call(*(x.astype(dtype) for x in arrays), **parameters)

@@ -107,7 +107,8 @@ def chain(length):
     return x, y
 
 
-@pytest.mark.parametrize("length", [20_000, 1_000_000])
+# With a hundred thousand the C stack overflows, too, where freeing one entry frees the next.
+@pytest.mark.parametrize("length", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_long_chains_forward_backward_and_freed_at_the_default_recursion_limit(length):
     x, y = chain(length)
     assert y.item() == length + 1
