@@ -107,7 +107,6 @@ def chain(length):
     return x, y
 
 
-# With a hundred thousand the C stack overflows, too, where freeing one entry frees the next.
 @pytest.mark.parametrize("length", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_long_chains_forward_backward_and_freed_at_the_default_recursion_limit(length):
     x, y = chain(length)

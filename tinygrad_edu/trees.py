@@ -33,9 +33,11 @@ def tree_leaves(tree: Any) -> list[Any]:
         >>> tree_leaves({"W": [1.0, 2.0], "b": 3.0})
         [1.0, 2.0, 3.0]
     """
-    leaves: list[Any] = []
-    tree_map(lambda leaf, _: leaves.append(leaf), tree, "")
-    return leaves
+    if isinstance(tree, dict):
+        return [leaf for item in tree.values() for leaf in tree_leaves(item)]
+    if isinstance(tree, (tuple, list)):
+        return [leaf for item in tree for leaf in tree_leaves(item)]
+    return [tree]
 
 
 def argument_names(f: Callable[..., Any]) -> Callable[[int], str]:

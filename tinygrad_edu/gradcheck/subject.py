@@ -376,10 +376,7 @@ def _copied(leaf: Any, _: str = "") -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     """Whether all arrays in two trees hold the same bits."""
-    first: list[Any] = []
-    second: list[Any] = []
-    for tree, leaves in ((a, first), (b, second)):
-        tree_map(lambda leaf, _, leaves=leaves: leaves.append(leaf), tree, "")  # type: ignore[misc]
+    first, second = tree_leaves(a), tree_leaves(b)
     if len(first) != len(second):
         return False
     pairs = zip(first, second, strict=True)
