@@ -337,6 +337,14 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["tape.html"]
 
 
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path):
+    path = tmp_path / "tape.html"
+    path.write_text("old")
+    with path.open() as old:
+        tg.explain(diamond, 0.5, -2.0, path=path)
+        assert old.read() == "old"
+
+
 def test_a_notebook_shows_the_page_in_a_frame():
     page = tg.explain(diamond, 0.5, -2.0)
     shown = Tags()
@@ -533,10 +541,14 @@ def test_the_same_step_is_lit_in_the_code_the_program_and_the_tape(shown):
 
 def test_a_step_shows_the_formula_the_rule_and_what_adds_up(shown):
     page = shown(tg.explain(diamond, 0.5, -2.0))
+    page.press(*[keys().ARROW_RIGHT] * 3)
+    assert "In numbers\n-1 + 0.5 = -0.5" in page.text("#step .pane")
     page.press("b")
     step = page.text("#step .pane")
     assert "The way back begins here" in step
-    page.press(*[keys().ARROW_RIGHT] * 2)
+    page.press(keys().ARROW_RIGHT)
+    assert page.arrays()["da so far (1 more to come)"] == pytest.approx([0.786448], rel=1e-5)
+    page.press(keys().ARROW_RIGHT)
     step = page.text("#step .pane")
     assert "dc is complete" in step
     rules = [rule.text for rule in page.all("#step .rule")]
@@ -614,6 +626,20 @@ def test_hovering_shows_a_value(shown):
     assert "mean" in label
 
 
+def test_the_place_of_a_value_counts_all_axes(shown):
+    from selenium.webdriver import ActionChains
+
+    x = RNG.normal(size=(2, 3, 8))
+    page = shown(tg.explain(wide, x))
+    (canvas, *_) = page.all("#step canvas")
+    box = canvas.rect
+    across, up = int(box["width"] * (6.5 / 8 - 0.5)), int(box["height"] * (5.5 / 6 - 0.5))
+    ActionChains(page.driver).move_to_element_with_offset(canvas, across, up).perform()
+    place, value = page.text("#tip").split(" = ")
+    assert place == "[1, 2, 6]"
+    assert float(value.replace("−", "-")) == pytest.approx(x[1, 2, 6], rel=1e-5)
+
+
 def test_the_cells_have_the_colours_of_their_signs(shown):
     x = np.array([[2.0, -2.0, 0.0] * 8])
     page = shown(tg.explain(wide, x))
@@ -669,7 +695,10 @@ def test_the_page_is_no_wider_than_the_window(width, shown):
     page = shown(demo_step().page(), width)
     for _ in range(3):
         page.press(*[keys().ARROW_RIGHT] * 4)
-        overflow = "return document.documentElement.scrollWidth - window.innerWidth"
+        overflow = """
+            const edges = [...document.querySelectorAll("h1, button, input, .pane, #now")];
+            const right = edges.map((x) => x.getBoundingClientRect().right);
+            return Math.max(document.documentElement.scrollWidth, ...right) - window.innerWidth;"""
         assert page.driver.execute_script(overflow) <= 0
 
 

@@ -77,8 +77,6 @@ class Backward:
         seen: dict[tuple[Entry, int], Any] = {}
 
         def observe(entry: Entry, position: int, g: Any, gx: Any) -> None:
-            # Kept in the order of the last walk, if there have been several.
-            seen.pop((entry, position), None)
             seen[entry, position] = gx
 
         walk_back(list(entries), g, observe=observe)
