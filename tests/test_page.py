@@ -690,6 +690,22 @@ def test_axe_finds_no_violations(scheme, width, backward, shown):
     assert [(v["id"], v["nodes"][0]["html"]) for v in found["violations"]] == []
 
 
+@pytest.mark.parametrize(("scheme", "lightness"), [("light", (200, 256)), ("dark", (0, 60))])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_a_screenshot_is_light_or_dark_with_text_on_it(scheme, lightness, width, shown, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    page = shown(tg.explain(layers, *WEIGHTS), width, scheme)
+    page.press("b", *[keys().ARROW_RIGHT] * 3)
+    page.driver.save_screenshot(str(tmp_path / "page.png"))
+    grey = np.asarray(image.open(tmp_path / "page.png").convert("L"))
+    assert grey.shape == (900, width)
+    low, high = lightness
+    assert low <= np.median(grey) < high
+    # Letters and lines: a good part of the rows has something of the other kind on it.
+    other = (grey < 110) if scheme == "light" else (grey > 150)
+    assert other.any(axis=1).mean() > 0.4
+
+
 @pytest.mark.parametrize("width", [390, 800, 1400])
 def test_the_page_is_no_wider_than_the_window(width, shown):
     page = shown(demo_step().page(), width)
