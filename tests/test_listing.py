@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import re
 from html.parser import HTMLParser
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_edu as tg
-from tinygrad_edu.show.labels import clean, columns, number, shape, value
+from tinygrad_edu.show.formulas import formula, in_names, raw, value_of
+from tinygrad_edu.show.labels import clean, columns, mean, number, shape, value
 
+RNG = np.random.default_rng(0)
 MARKUP = '<script>alert("x")</script>&amp;\n"\\'
 
 
@@ -148,15 +151,26 @@ def test_a_value_in_one_short_line_is_true(y):
         expected = [number(x) for x in y.ravel()]
         assert re.findall(r"[^\[\], ]+", text) == expected
     elif y.dtype == bool:
-        assert text == f"{y.mean():.0%} True"
+        assert text == f"{y.sum()} of {y.size} True"
     elif not np.isfinite(y).all():
         assert text == f"{(~np.isfinite(y)).sum()} of {y.size} not finite"
     elif y.min() == y.max():
         assert text == f"all {number(y.flat[0])}"
     else:
-        with np.errstate(all="ignore"):
-            mean = y.mean(dtype=float)
-        assert text == f"{number(y.min())} to {number(y.max())}, mean {number(mean)}"
+        low, high, middle = re.fullmatch(r"(\S+) to (\S+), mean (\S+)", text).groups()
+        assert low != high
+        for shown, true in ((low, y.min()), (high, y.max()), (middle, mean(y))):
+            assert float(shown) == pytest.approx(float(true), rel=1e-3, abs=1e-300)
+
+
+@given(hnp.arrays(float, 5, elements=st.floats(-1e308, 1e308)))
+def test_the_mean_is_finite_and_the_usual_one(y):
+    found, size = mean(y), np.abs(y).max()
+    assert y.min() - 1e-12 * size <= found <= y.max() + 1e-12 * size
+    with np.errstate(over="ignore"):
+        usual = y.mean()
+    if np.isfinite(usual):
+        assert found == pytest.approx(usual, rel=1e-9, abs=1e-12 * size)
 
 
 @given(st.text(max_size=80), st.integers(1, 60))
@@ -186,25 +200,104 @@ def test_a_dtype_is_named_if_it_is_not_the_usual_one():
     assert shape(np.zeros(3, np.float32)) == "(3,) float32"
 
 
-def test_rules_stand_below_their_operation_as_in_the_source():
-    tape = tape_of(lambda a, b: np.sum(np.exp(a) * b), a=np.ones(2), b=np.full(2, 3.0))
-    lines = tape.rules().splitlines()
-    assert [line.strip() for line in lines if "+=" in line] == [
-        "da += g * y",
-        "d%2 += g * b",
-        "db += g * a",
-        "d%3 +=",
+def rules_of(f, *args, **arrays):
+    """The lines with rules, without the listing."""
+    lines = tape_of(f, *args, **arrays).rules().splitlines()
+    return [line.strip() for line in lines if not re.match(r"%|    operation", line)]
+
+
+def test_rules_stand_below_their_operation_in_the_names_of_the_tape():
+    assert rules_of(lambda y, b: np.sum(np.exp(y) * b), y=np.ones(2), b=3.0) == [
+        "dy += d%2 * %2",
+        "d%2 += d%3 * b",
+        "db += (d%3 * %2).sum()",
+        "d%3 += np.broadcast_to(d%4, %3.shape)",
     ]
-    assert lines[lines.index("       d%3 +=") + 1].strip().startswith("def _sum_dx(")
+    tape = tape_of(lambda y, b: np.sum(np.exp(y) * b), y=np.ones(2), b=3.0)
+    lines = tape.rules().splitlines()
     assert [line for line in lines if re.match(r"%|    operation", line)] == str(tape).splitlines()
 
 
+@pytest.mark.parametrize(
+    ("f", "rules"),
+    [
+        (lambda a, b: b * a, ["db += d%2 * a", "da += d%2 * b"]),
+        (lambda a, b: a / b, ["da += d%2 / b", "db += -d%2 * %2 / b"]),
+        (lambda a, b: a * -2.0, ["da += d%1 * (-2.0)"]),
+        (lambda a, b: a @ b.T, ["db += d%2.T", "da += d%3 @ %2.T", "d%2 += a.T @ d%3"]),
+        (lambda a, b: a**3, ["da += d%1 * 3 * a ** (3 - 1)"]),
+        (lambda a, b: tg.relu(a), ["da += d%1 * (a > 0)"]),
+        (lambda a, b: np.mean(a, axis=0), ["da += np.broadcast_to(d%1 / len(a), a.shape)"]),
+        (lambda a, b: a[0], ["da += d%1 at the places that were read, and 0 elsewhere"]),
+        (lambda a, b: a + b[0], ["db += d%2 at the places that were read, and 0 elsewhere",
+                                 "da += d%3", "d%2 += d%3.sum(axis=0)"]),
+        (lambda a, b: a * b[:, :1], ["db += d%2 at the places that were read, and 0 elsewhere",
+                                     "da += d%3 * %2",
+                                     "d%2 += (d%3 * a).sum(axis=1, keepdims=True)"]),
+        (lambda a, b: np.einsum("ij,ij->i", a, b),
+         ["da += the einsum of d%2 and the other operands that leaves the indices of a",
+          "db += the einsum of d%2 and the other operands that leaves the indices of b"]),
+    ],
+)  # fmt: skip
+def test_a_rule_in_the_names_of_the_tape(f, rules):
+    a, b = RNG.normal(size=(3, 2)), RNG.normal(size=(3, 2))
+    assert rules_of(f, a=a, b=b) == rules
+
+
+@given(st.sampled_from(list("abcdefghij")), st.integers(0, 99))
+def test_a_formula_gives_what_the_rule_gives(name, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(3, 4)), rng.normal(size=(4, 3))
+    functions = {
+        "a": lambda a, b: a @ b,
+        "b": lambda a, b: a @ b[:, 0],
+        "c": lambda a, b: np.sum(a * b.T, axis=1),
+        "d": lambda a, b: np.mean(a, axis=1, keepdims=True) * b.T,
+        "e": lambda a, b: tg.cross_entropy(a, np.array([0, 1, 3])),
+        "f": lambda a, b: np.max(a) * np.prod(b[0]),
+        "g": lambda a, b: np.std(a) + np.var(b),
+        "h": lambda a, b: tg.logsumexp(a) + tg.logsumexp(b, axis=0)[0],
+        "i": lambda a, b: tg.linear(a, b, b[0]),
+        "j": lambda a, b: np.cumsum(a[0]) @ np.abs(b) ** 1.5,
+    }
+    found = 0
+    for entry in tape_of(functions[name], a=a, b=b):
+        for position, source in enumerate(entry.inputs):
+            if source is None or entry.primitive.rule(position) is None:
+                continue
+            text = formula(entry, position)
+            if text is None:
+                continue
+            found += 1
+            g = rng.normal(size=entry.y.shape)
+            names = {"g": g, "y": entry.y, "x": entry.values[position]}
+            rule = entry.primitive.rule(position)
+            parameters = list(inspect.signature(rule).parameters)[2:]
+            names |= dict(zip(parameters, entry.values, strict=False)) | entry.keywords
+            value = value_of(text, names)
+            if value is not None:
+                np.testing.assert_allclose(value, raw(entry, position, g), rtol=1e-9, atol=1e-12)
+    assert found
+
+
+def test_a_name_that_means_two_things_is_not_replaced():
+    names = {"tg": tg}
+    exec("f = tg.primitive(lambda x: 3 * x)", names)
+    names["f"].derivative(lambda g, y, x: (lambda x: g * x)(3), core_axes=0)
+    assert rules_of(names["f"], x=5.0) == ["dx +=", "(lambda x: g * x)(3)"] or rules_of(
+        names["f"], x=5.0
+    ) == ["dx += (lambda x: g * x)(3)"]
+
+
+def test_in_names_puts_parentheses_around_signs():
+    assert in_names("g - b", {"g": "dy", "b": "-2"}) == "dy - (-2)"
+
+
 def test_a_long_rule_is_written_out_once_and_a_rule_of_constants_not_at_all():
-    tape = tape_of(lambda a, x: np.sum(np.sum(a * x, axis=0)), np.ones((2, 2)), a=np.ones((2, 2)))
+    tape = tape_of(lambda a: np.median(a) + np.median(a * 2), a=np.arange(5.0))
     rules = tape.rules()
-    assert rules.count("def _sum_dx(") == 1
-    assert "d%2 += the same rule as d%1 at %2" in rules
-    assert "dfloat64" not in rules
+    assert rules.count("def ") == 1
+    assert "the same rule as da at %1" in rules
 
 
 def test_a_rule_without_source_says_so():
@@ -285,6 +378,47 @@ def test_dot_has_every_entry_and_every_read():
 def test_dot_dashes_the_ways_that_no_gradient_goes():
     dot = tg.record(lambda x: np.sum(x[x > 0]), np.array([1.0, -1.0])).dot()
     assert re.findall(r"(n\d+ -> n\d+) \[style=dashed\]", dot) == ["n0 -> n1", "n1 -> n2"]
+
+
+def test_a_tape_that_backward_has_freed_says_so():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    y = np.sum(x * x)
+    tape = tg.Tape.of(y)
+    y.backward()
+    assert operations(tape)[1:] == [
+        "np.multiply, freed by backward()",
+        "np.sum, freed by backward()",
+    ]
+    assert "[2, 4]" in tape.rules()
+    assert "freed" in tape.dot()
+    assert "freed" in tape._repr_html_()
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        tape.page()
+
+
+def test_a_tape_whose_input_was_changed_makes_no_page():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    tape = tg.Tape.of(np.sum(x * x))
+    x.data[0] = 7
+    with pytest.raises(RuntimeError, match="x was changed after"):
+        tape.page()
+
+
+def test_the_parts_of_an_index_stand_where_they_are_read():
+    tape = tg.record(lambda p, t: np.sum(p[np.arange(2), t]), np.ones((2, 3)), np.array([0, 2]))
+    assert operations(tape)[2:] == ["p[[0, 1], t]", "np.sum(%3)"]
+    assert "n0 -> n3" in tape.dot()
+    assert "n1 -> n3" in tape.dot()
+    assert "n2" not in tape.dot()
+
+
+def test_an_assignment_is_written_as_one_reads_it():
+    def f(u, v):
+        u = u.copy()
+        u[1:-1] = v
+        return u
+
+    assert operations(tg.record(f, np.ones(4), 2.0))[-1] == "u = %2 with [1:-1] = v"
 
 
 @given(st.text(min_size=1, max_size=30))

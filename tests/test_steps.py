@@ -154,18 +154,19 @@ def test_of_a_long_sum_the_first_terms_are_written():
 @pytest.mark.parametrize(
     ("f", "texts"),
     [
-        (lambda a, b: a * b, {"a": "-2 * 3 = -6", "b": "-2 * 0.5 = -1"}),
-        (lambda a, b: np.exp(a), {"a": "-2 * 1.649 = -3.297"}),
+        (lambda a, b: a * b, {"a": "(-2) * 3 = -6", "b": "(-2) * 0.5 = -1"}),
+        (lambda a, b: np.exp(a), {"a": "(-2) * 1.649 = -3.297"}),
         (lambda a, b: a - b, {"a": "-2", "b": "-(-2) = 2"}),
-        (lambda a, b: tg.sigmoid(a), {"a": "g = -2, y = 0.6225, x = 0.5 give -0.47"}),
+        (lambda a, b: tg.sigmoid(a), {"a": "(-2) * 0.6225 * (1 - 0.6225) = -0.47"}),
+        (lambda a, b: a**3, {"a": "(-2) * 3 * 0.5 ** (3 - 1) = -1.5"}),
     ],
 )
 def test_a_rule_in_numbers(f, texts):
     tape = tape_of(f, a=0.5, b=3.0)
     g = np.array(-2.0)
     back = walked(tape, g)
-    found = {s.source.name: rule_in_numbers(tape[-1], s, g, ()) for s in back.sent[tape[-1]]}
-    assert {name: text.replace("(-2) *", "-2 *") for name, text in found.items()} == texts
+    found = {s.source.name: rule_in_numbers(tape[-1], s, g) for s in back.sent[tape[-1]]}
+    assert found == texts
 
 
 def test_a_rule_of_matrices_in_numbers():
@@ -173,34 +174,45 @@ def test_a_rule_of_matrices_in_numbers():
     tape = tape_of(lambda a, b: a @ b, a=a, b=b)
     g = np.array([[10.0, 1.0]])
     da, db = walked(tape, g).sent[tape[-1]]
-    assert rule_in_numbers(tape[-1], da, g, (0, 0)) == "at [0, 1]: 10·4 + 1·(-1) = 39"
-    assert rule_in_numbers(tape[-1], db, g, (0, 0)) == "at [1, 0]: 2·10 = 20"
+    assert rule_in_numbers(tape[-1], da, g) == "at [0, 1]: 10·4 + 1·(-1) = 39"
+    assert rule_in_numbers(tape[-1], db, g) == "at [1, 0]: 2·10 = 20"
+
+
+def test_the_sum_that_undoes_a_broadcast_in_numbers():
+    a, b = np.ones((3, 2)), np.array([2.0, 3.0])
+    tape = tape_of(lambda a, b: a * b, a=a, b=b)
+    g = np.arange(6.0).reshape(3, 2)
+    _, db = walked(tape, g).sent[tape[-1]]
+    assert rule_in_numbers(tape[-1], db, g) == "at [1]: 1 + 3 + 5 = 9"
+    c = np.ones((3, 1))
+    tape = tape_of(lambda a, c: a - c, a=a, c=c)
+    _, dc = walked(tape, g).sent[tape[-1]]
+    assert rule_in_numbers(tape[-1], dc, g) == "at [2, 0]: (-4) + (-5) = -9"
+
+
+def test_a_mean_sends_the_same_to_every_number():
+    tape = tape_of(lambda a: np.mean(a), a=np.arange(4.0))
+    (sent,) = walked(tape).sent[tape[-1]]
+    assert rule_in_numbers(tape[-1], sent, np.ones(())) == "each of the 4 numbers is 0.25"
 
 
 @pytest.mark.parametrize(
     ("shapes", "text"),
     [
-        (((3, 2), (2,)), "shape (2,) was stretched to (3, 2), so every number was read 3 times"),
+        (((3, 2), (2,)), "of shape (2,) was stretched to (3, 2), so every number was read 3 times"),
         (
             ((3, 2), (3, 1)),
-            "shape (3, 1) was stretched to (3, 2), so every number was read 2 times",
+            "of shape (3, 1) was stretched to (3, 2), so every number was read twice",
         ),
-        (((3, 2), ()), "shape () was stretched to (3, 2), so every number was read 6 times"),
+        (((3, 2), ()), "of shape () was stretched to (3, 2), so every number was read 6 times"),
         (((3, 2), (3, 2)), ""),
     ],
 )
 def test_a_broadcast_is_named(shapes, text):
     a, b = (np.ones(s) for s in shapes)
     tape = tape_of(lambda a, b: a * b, a=a, b=b)
-    assert stretched(tape[-1], b) == text
-    assert stretched(tape[-1], a) == ""
-
-
-def test_a_stack_of_matrices_that_was_broadcast_is_named():
-    a, b = np.ones((5, 2, 3)), np.ones((3, 4))
-    tape = tape_of(lambda a, b: a @ b, a=a, b=b)
-    assert "was stretched to (5,)" in stretched(tape[-1], b)
-    assert stretched(tape[-1], a) == ""
+    assert stretched(tape[-1], 1) == text
+    assert stretched(tape[-1], 0) == ""
 
 
 @given(hnp.arrays(float, hnp.array_shapes(max_side=4)))
@@ -208,7 +220,7 @@ def test_the_example_is_the_largest_that_is_finite(y):
     cell = example(y, None)
     finite = np.abs(y[np.isfinite(y)])
     if finite.size:
-        assert np.abs(y[cell]) == finite.max()
+        assert np.abs(y[cell]) == finite.max() or finite.max() == 0
 
 
 # The code beside the tape.
@@ -253,7 +265,7 @@ def lines_of(f, *args):
     tape = tg.record(f, *args)
     entries, back = list(tape), walked(tape)
     source = tape.source(backward=True)
-    labels = Labels(entries)
+    labels = Labels(entries, guesses=False)
     found = matched(source, entries, back.gradients, labels.name)
     text = source.splitlines()
     return [
@@ -276,14 +288,12 @@ def test_the_lines_of_the_program_that_belong_to_the_steps_of_the_seeds_net():
     assert not any(forward[name] for name in inputs)
     assert all(lines for name, lines in forward.items() if name not in inputs)
     assert backward["hidden"] == ["dz1 = dhidden * (hidden > 0)"]
-    assert backward["z1"] == ["dW1 = X.T @ dz1", "db1 = dz1.sum(axis=0)"]
+    assert backward["z1"] == ["db1 = dz1.sum(axis=0)"]
+    assert backward["%6"] == ["dW1 = X.T @ dz1"]
     assert backward["exp_scores"][-1] == "dscores /= 30"
     assert backward["W2"] == ["dW2 = 0.001 * W2 + hidden.T @ dscores"]
-    assert set(backward["scores"]) == {
-        "db2 = dscores.sum(axis=0)",
-        "dW2 = 0.001 * W2 + hidden.T @ dscores",
-        "dhidden = dscores @ W2.T",
-    }
+    # The step that adds b2 sends dscores on as it came.
+    assert backward["scores"] == ["db2 = dscores.sum(axis=0)"]
 
 
 @given(

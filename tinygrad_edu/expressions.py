@@ -92,7 +92,7 @@ class Expressions:
         if name == "np.invert":
             return f"~{argument(0, 6)}", 6
         if primitive is getitem:
-            return f"{argument(0, ATOM)}[{self._index(entry)}]", ATOM
+            return f"{argument(0, ATOM)}[{self.index(entry, 1)}]", ATOM
         if primitive is pack:
             return f"({', '.join(argument(p, 0) for p in range(len(entry.values)))},)", ATOM
         if primitive is PRIMITIVES[np.transpose] and not entry.keywords and len(entry.values) == 1:
@@ -110,8 +110,9 @@ class Expressions:
         ]
         return ", ".join(texts)
 
-    def _index(self, entry: Entry) -> str:
-        source, value = entry.inputs[1], entry.values[1]
+    def index(self, entry: Entry, p: int) -> str:
+        """The index that stands at a position of the arguments, as between brackets."""
+        source, value = entry.inputs[p], entry.values[p]
         if source is None:
             parts = value if isinstance(value, tuple) else (value,)
             return ", ".join(map(self._part, parts)) or "()"

@@ -11,13 +11,14 @@ import numpy as np
 
 from tinygrad_edu import tape
 from tinygrad_edu.recording import recording, source_lines
-from tinygrad_edu.tape import Argument, Entry
+from tinygrad_edu.tape import Argument, Entry, reachable
 from tinygrad_edu.tensor import Tensor, as_array, changeable, lift, plain
 from tinygrad_edu.tracing import Trace, naming, tracing
 from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
 
 if TYPE_CHECKING:
     from tinygrad_edu.compiler.source import Source
+    from tinygrad_edu.show.labels import Labels
     from tinygrad_edu.show.page import Page
 
 __all__ = ["Tape", "explain", "record"]
@@ -50,21 +51,29 @@ class Tape(tape.Tape):
         super().__init__(*outputs)
         self._again, self._name = again, name
 
+    def _labels(self) -> Labels:
+        from tinygrad_edu.show.labels import Labels
+
+        # In a function that was recorded, arrays have the names that they have there.
+        return Labels(self.entries, guesses=self._again is None)
+
     def __str__(self) -> str:
         from tinygrad_edu.show import listing
 
-        return listing.text(self.entries)
+        return listing.text(self._labels())
 
     def _repr_html_(self) -> str:
         from tinygrad_edu.show import listing
 
-        return listing.table(self.entries)
+        return listing.table(self._labels())
 
     def rules(self) -> str:
-        """The listing, and below each operation its derivative rules as they stand in the source.
+        """The listing, and below each operation its derivative rules.
 
-        `g` is the gradient that arrives at the result, `y` the result, the other names are those
-        of the arguments; what the rule gives is added to the gradient of the input.
+        `dx` is the gradient of `x`: the derivative of the result by each number of it. Where the
+        rule of the book is one line, or comes to one here, that is shown with the names of this
+        tape; else it is shown as it stands in the source, with `g` for the gradient that arrives
+        and `y` for the result.
 
         Example:
             >>> import numpy as np, tinygrad_edu as tg
@@ -73,13 +82,13 @@ class Tape(tape.Tape):
                 operation    shape  value
             %0  x = input    ()     2
             %1  np.exp(x)    ()     7.389
-                   dx += g * y
+                   dx += d%1 * %1
             %2  %1 * 3       ()     22.17
-                   d%1 += g * b
+                   d%1 += d%2 * 3
         """
         from tinygrad_edu.show import listing
 
-        return listing.rules(self.entries)
+        return listing.rules(self._labels())
 
     def dot(self) -> str:
         """The tape as a graph in the language of Graphviz, which is not needed to write it.
@@ -101,7 +110,7 @@ class Tape(tape.Tape):
         """
         from tinygrad_edu.show import listing
 
-        return listing.dot(self.entries, self.outputs)
+        return listing.dot(self._labels(), self.outputs)
 
     def page(self, path: str | PathLike[str] | None = None, gradient: Any = None) -> Page:
         """The tape as one web page, which steps through it forward and then back.
@@ -131,7 +140,9 @@ class Tape(tape.Tape):
         """
         from tinygrad_edu.show.page import page
 
-        made = page(self.entries, self.outputs, gradient, self.source, self._name)
+        reachable(*self.outputs)  # nothing has been changed or freed since
+        with np.errstate(all="ignore"):
+            made = page(self._labels(), self.outputs, gradient, self.source, self._name)
         if path is not None:
             made.save(path)
         return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import bisect
 import linecache
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.compiler.source import Source
+from tinygrad_edu.show.labels import clean
 from tinygrad_edu.show.listing import pulled
 from tinygrad_edu.tape import Entry
 
@@ -26,6 +28,12 @@ class Excerpt:
     file: str
     first: int
     lines: list[str]
+
+    @property
+    def title(self) -> str:
+        """The name of the file; cells of a notebook have none that means anything to people."""
+        is_cell = "ipykernel" in self.file or self.file.startswith("<ipython")
+        return "a cell of the notebook" if is_cell else clean(os.path.basename(self.file))
 
 
 @dataclass
@@ -131,8 +139,14 @@ def matched(
             waiting = []
     for entry in entries:
         ends = [entry] if entry.primitive is None else [s for _, s in pulled(entry)]
-        parts = [computed.get(s) or found.backward.get(s, []) for s in dict.fromkeys(ends)]
-        found.backward[entry] = sorted({n for part in parts for n in part})
+        own: set[int] = set()
+        beyond: set[int] = set()
+        for s in dict.fromkeys(ends):
+            own.update(computed.get(s, []))
+            # What is sent on as it came needs no line of its own; else it is part of a later one.
+            is_new = not _is_same(gradients.get(s), gradients.get(entry))
+            (own if is_new else beyond).update(() if s in computed else found.backward.get(s, []))
+        found.backward[entry] = sorted(own or beyond)
     return found
 
 
@@ -195,6 +209,10 @@ def _fingerprint(x: np.ndarray) -> tuple[float, float]:
     """A number that differs if arrays differ, and how large it can be at most."""
     weights = np.random.default_rng(x.size).uniform(1, 2, x.size)
     return float(x.ravel() @ weights), float(np.abs(x).ravel() @ weights)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    return a is not None and b is not None and a.shape == b.shape and _is_close(a, b)
 
 
 def _is_close(a: np.ndarray, b: np.ndarray) -> bool:

@@ -9,11 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.expressions import USUAL_ARGUMENTS, Expressions, usual_names
+from tinygrad_edu.calculus.einsum import einsum
+from tinygrad_edu.calculus.indexing import setitem
+from tinygrad_edu.expressions import ATOM, USUAL_ARGUMENTS, Expressions, usual_names
 from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tape import Entry
+from tinygrad_edu.tracing import pack
 
-__all__ = ["Labels", "clean", "columns", "is_long", "number", "shape", "short", "value"]
+__all__ = [
+    "Labels",
+    "clean",
+    "columns",
+    "is_long",
+    "mean",
+    "number",
+    "reads",
+    "shape",
+    "short",
+    "value",
+]
 
 LONGEST_NAME = 40
 LONGEST_CALL = 72
@@ -25,12 +39,23 @@ class Labels(Expressions):
 
     An entry is called by its name, if that is good to read and no other entry has it, and otherwise
     by its number, `%3`.
+
+    Args:
+        entries: all of the tape.
+        guesses: whether long arrays that have no name get a usual one, such as X in a layer.
+
+    Attributes:
+        shown: the entries without those that only hold the parts of an index.
     """
 
-    def __init__(self, entries: Sequence[Entry]):
-        usual = usual_names(entries)
+    def __init__(self, entries: Sequence[Entry], guesses: bool):
+        self.shown = [entry for entry in entries if entry.primitive is not pack]
+        alive = [entry for entry in entries if entry.inputs is not None]
+        usual = usual_names(alive)
         self._numbers = {entry: f"%{i}" for i, entry in enumerate(entries)}
-        self._names = {e: clean(usual.get(e) or e.name or "") for e in entries}
+        names = {entry: clean(usual.get(entry) or entry.name or "") for entry in entries}
+        # What looks like the number of an entry would be taken for that.
+        self._names = {e: "" if re.fullmatch(r"%\d+", name) else name for e, name in names.items()}
         counts = Counter(self._names.values())
         self._labels = {
             entry: name
@@ -40,7 +65,7 @@ class Labels(Expressions):
         }
         self._constants: dict[int, str] = {}
         taken = set(self._labels.values())
-        for entry in entries:
+        for entry in alive if guesses else ():
             usual_arguments = USUAL_ARGUMENTS.get(entry.primitive, ())
             parts = zip(usual_arguments, entry.inputs, entry.values, strict=False)
             for wanted, source, array in parts:
@@ -74,9 +99,21 @@ class Labels(Expressions):
 
     def operation(self, entry: Entry) -> str:
         """The operation as one writes it, such as `np.maximum(0, z)`."""
+        if entry.inputs is None:
+            return f"{entry.primitive.name}, freed by backward()"
         if entry.primitive is None:
-            return "input"
+            return "input" if entry.requires_grad else "constant"
         return clean(self.expression(entry)[0], LONGEST_CALL)
+
+    def expression(self, entry: Entry) -> tuple[str, float]:
+        """See `Expressions`."""
+        if entry.primitive is setitem:
+            x, value = (self.argument(entry, p, 0) for p in (0, 1))
+            return f"{x} with [{self.index(entry, 2)}] = {value}", 0
+        if entry.primitive is einsum:
+            operands = ", ".join(self.argument(entry, p, 0) for p in range(len(entry.values)))
+            return f"np.einsum({entry.keywords['subscripts']!r}, {operands})", ATOM
+        return super().expression(entry)
 
     def read(self, source: Entry, strength: float) -> str:
         """See `Expressions`."""
@@ -85,6 +122,14 @@ class Labels(Expressions):
     def constant(self, value: Any) -> str:
         """See `Expressions`."""
         return self._constants.get(id(value)) or short(value)
+
+
+def reads(entry: Entry) -> list[Entry]:
+    """The entries that an entry reads, in order, those within an index too."""
+    found: list[Entry | None] = []
+    for source in entry.inputs or ():
+        found += source.inputs if source is not None and source.primitive is pack else [source]
+    return [source for source in found if source is not None]
 
 
 def clean(text: str, longest: int = LONGEST_NAME) -> str:
@@ -134,7 +179,10 @@ def number(x: Any, digits: int = 4) -> str:
         ('0.3333', '-2', 'True', '7')
     """
     x = x.item() if isinstance(x, (np.generic, np.ndarray)) else x
-    return f"{x:.{digits}g}" if isinstance(x, float) else str(x)
+    if isinstance(x, np.longdouble):
+        x = float(x)
+    # A minus sign in front of 0 says nothing to a reader.
+    return f"{x if x else 0.0:.{digits}g}" if isinstance(x, float) else str(x)
 
 
 def value(y: Any, brief: bool = False) -> str:
@@ -144,21 +192,31 @@ def value(y: Any, brief: bool = False) -> str:
         >>> value(np.array(2.5)), value(np.array([1.0, 2.0])), value(np.arange(10.0))
         ('2.5', '[1, 2]', '0 to 9, mean 4.5')
     """
-    if isinstance(y, tuple):  # the parts of an index
-        return "" if any(is_long(part) for part in y) else clean(repr(y))
+    if y is None:  # freed
+        return ""
     y = np.asarray(y)
     if y.dtype.kind not in "biuf":
         return clean(str(y))
     if y.size <= SHORT:
         return _nested(y)
     if y.dtype.kind == "b":
-        return f"{np.count_nonzero(y) / y.size:.0%} True"
+        return f"{np.count_nonzero(y)} of {y.size} True"
     wrong = y.size - np.count_nonzero(np.isfinite(y))
     if wrong:
         return f"{wrong} of {y.size} not finite"
-    low, high = (number(x, 2 if brief else 4) for x in (y.min(), y.max()))
-    mean = "" if brief else f", mean {number(y.mean(dtype=float))}"
-    return f"all {low}" if low == high else f"{low} to {high}{mean}"
+    low, high, digits = y.min(), y.max(), 2 if brief else 4
+    if low == high:
+        return f"all {number(low)}"
+    while number(low, digits) == number(high, digits) and digits < 17:
+        digits += 1
+    middle = "" if brief else f", mean {number(mean(y))}"
+    return f"{number(low, digits)} to {number(high, digits)}{middle}"
+
+
+def mean(y: np.ndarray) -> float:
+    """The mean of finite numbers, which is finite even if their sum is not."""
+    size = float(np.max(np.abs(y.astype(float)))) or 1.0
+    return float(np.mean(y / size, dtype=float) * size)
 
 
 def shape(y: Any) -> str:

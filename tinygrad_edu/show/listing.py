@@ -8,44 +8,48 @@ import os
 import textwrap
 from collections.abc import Sequence
 
-from tinygrad_edu.book import rule_source
 from tinygrad_edu.rules import Function
-from tinygrad_edu.show.labels import Labels, clean, columns, shape, value
+from tinygrad_edu.show import formulas
+from tinygrad_edu.show.labels import Labels, clean, columns, reads, shape, value
 from tinygrad_edu.tape import Entry
 
-__all__ = ["dot", "rule_text", "rules", "table", "text"]
+__all__ = ["dot", "pulled", "rules", "table", "text"]
 
 HEADINGS = ("", "operation", "shape", "value", "gradient", "line")
 LONGEST_LINE = 60
 
 
-def text(entries: Sequence[Entry]) -> str:
+def text(labels: Labels) -> str:
     """The tape, one line an entry; see `Tape`."""
-    return columns([HEADINGS, *_rows(entries)])
+    return columns([HEADINGS, *_rows(labels)])
 
 
-def rules(entries: Sequence[Entry]) -> str:
+def rules(labels: Labels) -> str:
     """The listing with the derivative rules below each operation; see `Tape.rules`."""
-    labels = Labels(entries)
-    heading, *lines = text(entries).splitlines()
+    heading, *lines = text(labels).splitlines()
     told = [heading]
     first: dict[Function, str] = {}
-    for entry, line in zip(entries, lines, strict=True):
+    for entry, line in zip(labels.shown, lines, strict=True):
         told.append(line)
         for position, source in pulled(entry):
+            head = f"d{labels.label(source)} +="
             rule = entry.primitive.rule(position)
             key = getattr(rule, "func", rule)
-            written = rule_text(rule)
-            if "\n" in written and key in first:
-                written = f"the same rule as {first[key]}"
-            first.setdefault(key, f"d{labels.label(source)} at {labels.number(entry)}")
-            told.append(_below(f"d{labels.label(source)} +=", written))
+            short = formulas.written(entry, position, labels)
+            short = short or formulas.words(entry, position, labels)
+            if short:
+                told.append(f"       {head} {short}")
+            elif key in first:
+                told.append(f"       {head} the same rule as {first[key]}")
+            else:
+                first[key] = f"d{labels.label(source)} at {labels.number(entry)}"
+                told.append(_below(head, formulas.rule_text(rule)))
     return "\n".join(told)
 
 
-def table(entries: Sequence[Entry]) -> str:
+def table(labels: Labels) -> str:
     """The listing as an HTML table."""
-    rows = [HEADINGS, *_rows(entries)]
+    rows = [HEADINGS, *_rows(labels)]
     kept = [i for i in range(len(HEADINGS)) if i < 2 or any(row[i] for row in rows[1:])]
 
     def cells(row: Sequence[str], tag: str) -> str:
@@ -56,28 +60,26 @@ def table(entries: Sequence[Entry]) -> str:
     return f"<table><thead><tr>{cells(HEADINGS, 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def dot(entries: Sequence[Entry], outputs: Sequence[Entry]) -> str:
+def dot(labels: Labels, outputs: Sequence[Entry]) -> str:
     """The tape as a graph in Graphviz's language; see `Tape.dot`."""
-    labels = Labels(entries)
-    place = {entry: i for i, entry in enumerate(entries)}
+    place = {entry: labels.number(entry).replace("%", "n") for entry in labels.shown}
     lines = ["digraph tape {", '  node [shape=box, fontname="monospace", fontsize=10];']
     for entry, i in place.items():
         parts = [f"{labels.number(entry)}  {labels.statement(entry)}"]
         parts += [part for part in (shape(entry.y), value(entry.y)) if part]
         looks = ", style=rounded" if entry.primitive is None else ""
         looks += ", peripheries=2" if entry in outputs else ""
-        lines.append(f"  n{i} [label={_quoted(parts)}{looks}];")
+        lines.append(f"  {i} [label={_quoted(parts)}{looks}];")
     for entry, i in place.items():
-        for source in entry.inputs:
-            if source is not None:
-                dashed = "" if entry.requires_grad and source.requires_grad else " [style=dashed]"
-                lines.append(f"  n{place[source]} -> n{i}{dashed};")
+        for source in reads(entry):
+            dashed = "" if entry.requires_grad and source.requires_grad else " [style=dashed]"
+            lines.append(f"  {place[source]} -> {i}{dashed};")
     return "\n".join([*lines, "}"]) + "\n"
 
 
 def pulled(entry: Entry) -> list[tuple[int, Entry]]:
     """The inputs, by position, that the entry sends gradients to."""
-    if entry.primitive is None or not entry.requires_grad:
+    if entry.primitive is None or entry.inputs is None or not entry.requires_grad:
         return []
     rules = entry.primitive.rules
     return [
@@ -85,14 +87,6 @@ def pulled(entry: Entry) -> list[tuple[int, Entry]]:
         for p, source in enumerate(entry.inputs)
         if source is not None and source.requires_grad and (p >= len(rules) or rules[p])
     ]
-
-
-def rule_text(rule: Function) -> str:
-    """The source of a rule, or why it cannot be shown."""
-    try:
-        return rule_source(rule)
-    except (OSError, TypeError, ValueError, SyntaxError):
-        return "a rule whose source is not in a file"
 
 
 def where(entry: Entry) -> str:
@@ -106,11 +100,10 @@ def _place(entry: Entry) -> str:
     return f"{clean(os.path.basename(entry.where[0]))}:{entry.where[1]}" if entry.where else ""
 
 
-def _rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    labels = Labels(entries)
+def _rows(labels: Labels) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     last = None
-    for entry in entries:
+    for entry in labels.shown:
         gradient = "" if entry.grad is None else value(entry.grad)
         line = _place(entry) if entry.where == last else where(entry)
         head = labels.number(entry), labels.statement(entry)

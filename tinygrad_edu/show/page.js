@@ -40,9 +40,13 @@
   const LIGHT = { zero: [247, 247, 244], negative: [33, 102, 172], positive: [224, 130, 20] };
   const DARK = { zero: [36, 40, 46], negative: [76, 163, 232], positive: [245, 160, 75] };
 
+  const largest = (cells) => Math.max(...cells.map(Number).filter(Number.isFinite).map(Math.abs), 0);
+
   function colour(value, most) {
     const colours = dark.matches && !printing ? DARK : LIGHT;
-    if (typeof value !== "number") return [180, 0, 120];
+    // NaN and infinity have a colour of their own; whole numbers too large for JSON come as words.
+    value = Number(value);
+    if (!Number.isFinite(value)) return [180, 0, 120];
     const share = most > 0 ? Math.min(1, Math.abs(value) / most) ** 0.6 : 0;
     const end = value < 0 ? colours.negative : colours.positive;
     return colours.zero.map((from, i) => Math.round(from + share * (end[i] - from)));
@@ -80,6 +84,7 @@
       parts.push(`min ${number(array.min, 4)}`, `max ${number(array.max, 4)}`, `mean ${number(array.mean, 4)}`);
       parts.push(`${array.zeros} zeros`);
     }
+    if (array.true) parts.push(`${array.true} True`);
     if (array.wrong) parts.push(`${array.wrong} not finite`);
     if (array.index[0] || array.index[1]) {
       const all = array.shape.length > 1 ? array.shape.join(" × ") : `1 × ${array.shape[0]}`;
@@ -91,7 +96,7 @@
   function grid(array, withColours) {
     const table = element("table");
     const head = element("tr", {}, element("td"));
-    const most = Math.max(...array.cells.map((v) => (typeof v === "number" ? Math.abs(v) : 0)), 0);
+    const most = largest(array.cells);
     for (let c = 0; c < array.columns; c++) {
       head.append(element("th", { scope: "col" }, String(array.index[1] ? array.index[1][c] : c)));
     }
@@ -121,7 +126,7 @@
     const fit = (room, n, most) => Math.max(3, Math.min(most, Math.floor(room / n)));
     canvas.style.width = `${array.columns * fit(330, array.columns, 40)}px`;
     canvas.style.height = `${array.rows * fit(200, array.rows, 14)}px`;
-    const most = Math.max(...array.cells.map((v) => (typeof v === "number" ? Math.abs(v) : 0)), 0);
+    const most = largest(array.cells);
     const context = canvas.getContext("2d");
     const image = context.createImageData(array.columns, array.rows);
     array.cells.forEach((value, i) => image.data.set([...colour(value, most), 255], 4 * i));
@@ -152,7 +157,6 @@
     else if (array.shape.length === 0) box.append(element("div", { className: "scalar" }, number(array.cells[0])));
     else if (array.cells.length <= 24 && array.columns <= 6) {
       box.append(element("div", { className: "scroll" }, grid(array, true)));
-      if (array.cells.length > 1) box.append(element("div", { className: "stats" }, stats(array)));
     } else {
       const numbers = element("details", {}, element("summary", {}, `${name} in numbers`));
       numbers.addEventListener("toggle", () => {
@@ -292,15 +296,14 @@
   function forwardStep(entry) {
     const made = [element("h3", {}, code(entry.text))];
     if (entry.at) made.push(userLine(entry));
-    if (entry.reads.length === 0 && !entry.computed) {
-      made.push(element("p", {}, "An input: what the program is given."));
-    }
+    if (entry.constant) made.push(element("p", {}, "A constant, which the program found. No gradient is asked for it."));
+    else if (!entry.computed) made.push(element("p", {}, "An input: what the program is given."));
     if (entry.numbers) {
       made.push(element("h4", {}, `In numbers${entry.cell ? `, at [${entry.cell.join(", ")}]` : ""}`));
       made.push(element("p", { className: "numbers" }, code(entry.numbers)));
     }
     if (entry.value !== undefined) made.push(element("h4", {}, entry.computed ? "The result" : "The value"), pictures(picture(entry.value, entry.label)));
-    const read = [...new Set(entry.reads)].filter((i) => entries[i].value !== undefined).map((i) => picture(entries[i].value, entries[i].label));
+    const read = entry.reads.filter((i) => entries[i].value !== undefined).map((i) => picture(entries[i].value, entries[i].label));
     const given = entry.given.map(({ name, value }) => picture(value, name));
     if (read.length + given.length) made.push(element("h4", {}, "What it reads"), pictures(...read, ...given));
     return made;
@@ -319,43 +322,56 @@
     return names.length < 3 ? names.join(" and ") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
   }
 
+  const isArray = (value) => typeof value === "object" && value.shape.length > 0;
+
   function backwardStep(entry, i) {
-    const made = [element("h3", {}, code(gradientName(i)), ` is complete`)];
+    const name = gradientName(i);
+    const made = [element("h3", {}, "Back at ", code(entry.text))];
+    if (entry.at) made.push(userLine(entry));
+    const what = `${name} is the derivative of the result by ${isArray(entry.gradient) ? "each number of " : ""}${entry.label}`;
     if (entry.senders.length === 0) {
       made.push(element("p", {}, data.seed
-        ? "The way back begins here, with the gradient that was given for the result."
-        : "The way back begins here, with 1: when the result changes by 1, it changes by 1."));
+        ? `The way back begins here: ${name} is the gradient that was given for the result.`
+        : `The way back begins here. ${what}, which is the result itself: 1.`));
+    } else if (entry.senders.length === 1) {
+      made.push(element("p", {}, `${what}. It came from ${ways(i)}.`));
     } else {
-      made.push(element("p", {}, entry.senders.length === 1
-        ? `It came from ${ways(i)}: how the result changes with ${entry.gradient.shape ? "each number of " : ""}${entry.label}.`
-        : `It is the sum of what came from ${ways(i)}.`));
+      made.push(element("p", {}, `${what}. It is complete now: the sum of what came from ${ways(i)}.`));
     }
-    made.push(pictures(picture(entry.gradient, gradientName(i))));
-    if (!entry.computed) made.push(element("p", {}, `${entry.label} is an input, so the way back ends here.`));
-    else {
-      made.push(element("p", {}, "It arrives at ", code(entry.text), " as ", code("g"), ", which sends on:"));
+    made.push(pictures(picture(entry.gradient, name)));
+    if (!entry.computed) made.push(element("p", {}, `${entry.label} is an input, so the way back ends here: this is its gradient.`));
+    entry.sent.forEach((sent) => made.push(...sentStep(sent)));
+    return made;
+  }
+
+  function sentStep(sent) {
+    const to = entries[sent.to];
+    const name = gradientName(sent.to);
+    const sign = sent.of > 1 ? "+=" : "=";
+    const made = [element("h4", {}, "Sent to ", code(to.label))];
+    if (sent.written) made.push(element("p", { className: "sent" }, code(`${name} ${sign} ${sent.written}`)));
+    else if (sent.words) made.push(element("p", { className: "sent" }, code(`${name} ${sign} `), sent.words));
+    if (sent.numbers) made.push(element("p", { className: "numbers" }, code(sent.numbers)));
+    if (sent.stretched) {
+      made.push(element("p", { className: "note stretched" }, `A broadcast is undone: ${to.label} ${sent.stretched}. Every time counts, so what comes back to it is added up.`));
     }
-    for (const sent of entry.sent) {
-      const to = entries[sent.to];
-      made.push(element("h4", {}, code(`${gradientName(sent.to)} ${sent.count > 1 ? "+=" : "="} …`)));
-      made.push(element("pre", { className: "rule", tabIndex: 0 }, data.rules[sent.rule]));
-      if (sent.names) made.push(element("p", { className: "quiet" }, "with ", code(sent.names)));
-      if (sent.numbers) made.push(element("p", { className: "numbers" }, code(sent.numbers)));
-      if (sent.stretched) {
-        made.push(element("p", { className: "note stretched" }, `Broadcast undone: ${to.label} of ${sent.stretched}. All of them count, so its gradient is the sum over them.`));
-      }
-      const shown = [picture(sent.gx ?? to.gradient, sent.of > 1 ? `sent to ${to.label}` : gradientName(sent.to))];
-      if (sent.of > 1) {
-        const other = sent.of - sent.count;
-        const after = other ? `${other} more to come` : "complete";
-        shown.push(picture(sent.total ?? to.gradient, `${gradientName(sent.to)} so far (${after})`));
-        made.push(element("p", { className: "note adds" }, sent.count === 1
-          ? `${to.label} is read ${sent.of} times, so its gradient has ${sent.of} parts. This is the first.`
-          : `Added to what was there: the result depends on ${to.label} in ${sent.of} ways, by ${ways(sent.to)}. When ${to.label} changes, each way changes the result, and the changes add up. With = in place of += all but the last would be lost.`));
-      }
-      made.push(pictures(...shown));
+    const shown = [picture(sent.gx ?? to.gradient, sent.of > 1 ? `sent to ${to.label}` : name)];
+    if (sent.of > 1) {
+      const other = sent.of - sent.count;
+      shown.push(picture(sent.total ?? to.gradient, `${name} so far (${other ? `${other} more to come` : "complete"})`));
+      made.push(element("p", { className: "note adds" }, sent.count === 1
+        ? `${to.label} is read ${sent.of} times, so its gradient has ${sent.of} parts, which add up. This is the first.`
+        : `Added to what was there: the result depends on ${to.label} in ${sent.of} ways, by ${ways(sent.to)}. When ${to.label} changes, each way changes the result, and the changes add up. With = in place of += all but the last would be lost.`));
     }
-    if (entry.at && entry.computed) made.push(userLine(entry));
+    made.push(pictures(...shown));
+    const rule = data.rules[sent.rule];
+    const source = element("pre", { className: "rule", tabIndex: 0 }, rule);
+    const names = sent.names ? element("p", { className: "quiet" }, "with ", code(sent.names)) : "";
+    // Of many lines the formula above says what they come to here.
+    const isLong = rule.includes("\n") && (sent.written || sent.words);
+    const title = "The rule in the rule book";
+    if (isLong) made.push(element("details", {}, element("summary", {}, title), source, names));
+    else made.push(element("p", { className: "quiet title" }, `${title}:`), source, names);
     return made;
   }
 
@@ -372,12 +388,19 @@
     slider.value = current;
     slider.setAttribute("aria-valuetext", describe(current));
     $("now").textContent = describe(current);
-    $("first").disabled = $("back").disabled = current === 0;
-    $("last").disabled = $("next").disabled = current === steps.length - 1;
+    // A button that is really disabled would lose the focus.
+    for (const [id, is] of [["first", current === 0], ["back", current === 0],
+      ["next", current === steps.length - 1], ["last", current === steps.length - 1]]) {
+      $(id).setAttribute("aria-disabled", is);
+    }
     const shown = entries[entry];
     const panel = pane("step");
+    const hadFocus = panel.contains(document.activeElement);
+    const open = before === steps[current] ? [...panel.querySelectorAll("details")].map((x) => x.open) : [];
     panel.replaceChildren(...(backward ? backwardStep(shown, entry) : forwardStep(shown)));
-    panel.scrollTop = 0;
+    [...panel.querySelectorAll("details")].forEach((x, i) => { x.open = Boolean(open[i]); });
+    if (hadFocus) panel.focus();
+    if (before !== steps[current]) panel.scrollTop = 0;
     $("tip").hidden = true;
     // Only the rows between the step before and this one look otherwise.
     const near = before.backward === backward ? [before.entry, entry] : [0, rows.length - 1];
@@ -420,6 +443,7 @@
   pane("tape").addEventListener("scroll", redraw, { passive: true });
   window.addEventListener("resize", redraw);
   dark.addEventListener("change", show);
+  window.addEventListener("pageshow", show);
   window.addEventListener("beforeprint", () => { printing = true; show(); drawArcs(); });
   window.addEventListener("afterprint", () => { printing = false; show(); });
 

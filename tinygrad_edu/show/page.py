@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import inspect
 import json
+import math
 import os
 import re
 import textwrap
@@ -19,11 +19,10 @@ import numpy as np
 from tinygrad_edu.compiler.source import Source
 from tinygrad_edu.files import as_a_whole
 from tinygrad_edu.show.code import Lines, excerpts, matched
-from tinygrad_edu.show.labels import Labels, clean, shape, value
-from tinygrad_edu.show.listing import rule_text
+from tinygrad_edu.show.formulas import names_of, rule_text, words, written
+from tinygrad_edu.show.labels import Labels, clean, mean, reads, shape, value
 from tinygrad_edu.show.steps import (
     Backward,
-    Cell,
     Sent,
     example,
     in_numbers,
@@ -69,34 +68,37 @@ class Page:
 
 
 def page(
-    entries: Sequence[Entry],
+    labels: Labels,
     outputs: Sequence[Entry],
     gradient: Any,
     source: Callable[[bool], Source],
-    name: str = "",
+    name: str,
 ) -> Page:
     """The page of a tape; see `Tape.page`."""
-    labels = Labels(entries)
+    entries = labels.shown
     back, why = _walked(entries, outputs, gradient)
-    is_whole = back is not None and outputs[0].y.size == 1
     program, lines = None, Lines()
     try:
-        program = source(is_whole)
-        gradients = back.gradients if back and is_whole else {}
-        lines = matched(program, entries, gradients, labels.name)
+        # With the backward pass, if it is of a single number.
+        written = source(back is not None and outputs[0].y.size == 1)
+        gradients = back.gradients if back and gradient is None else {}
+        lines = matched(written, entries, gradients, labels.name)
+        # Comments stand right behind their lines, which may be wrapped here.
+        program = [re.sub(r" {2,}# ", "  # ", line) for line in written.splitlines()]
     except Exception as error:  # what cannot be written out can still be looked at
         why += f" There is no program of it: {clean(str(error), 300)}"
-    builder = _Builder(entries, labels, back or Backward(), lines)
-    result = labels.label(outputs[0]) if len(outputs) == 1 else f"{len(outputs)} results"
+    builder = _Builder(labels, back or Backward(), lines)
     end = outputs[0].y
     is_number = len(outputs) == 1 and isinstance(end, np.ndarray) and end.size == 1
     operations = sum(entry.primitive is not None for entry in entries)
-    inputs = len(entries) - operations
+    inputs = sum(entry.primitive is None and entry.requires_grad for entry in entries)
+    constants = len(entries) - operations - inputs
     about = f"{_counted(operations, 'operation')} on {_counted(inputs, 'input')}"
+    about += f" and {_counted(constants, 'constant')}" if constants else ""
     about += f", result {value(end)}" if is_number else ""
-    title = f"Tape of {name or result}"
+    name = name or labels.name(outputs[0])
     return _assembled(
-        title,
+        f"Tape of {name}" if name else "Tape",
         {
             "about": about,
             "why": why.strip(),
@@ -105,10 +107,10 @@ def page(
             "rules": list(builder.rules),
             "lineSets": list(builder.line_sets),
             "files": [
-                {"name": os.path.basename(e.file), "first": e.first, "lines": _dedented(e.lines)}
+                {"name": e.title, "first": e.first, "lines": _dedented(e.lines)}
                 for e in builder.excerpts
             ],
-            "program": None if program is None else program.splitlines(),
+            "program": program,
         },
     )
 
@@ -143,16 +145,18 @@ def _walked(
         return None, "There is no way back: no gradient flows to any input."
     try:
         return Backward.of(entries, g), ""
-    except (FloatingPointError, NotImplementedError, ValueError, TypeError) as error:
+    except Exception as error:  # a rule of the user's may raise anything
         if gradient is not None:
             raise
-        return None, f"The way back fails: {clean(str(error), 300)}."
+        kind = "" if isinstance(error, FloatingPointError) else f"{type(error).__name__}: "
+        return None, f"The way back fails: {kind}{clean(str(error), 300)}"
 
 
 class _Builder:
     """Makes what the page is told of each entry."""
 
-    def __init__(self, entries: Sequence[Entry], labels: Labels, back: Backward, lines: Lines):
+    def __init__(self, labels: Labels, back: Backward, lines: Lines):
+        entries = labels.shown
         self._place = {entry: i for i, entry in enumerate(entries)}
         self._labels, self._back, self._lines = labels, back, lines
         self.excerpts = excerpts(entries)
@@ -178,7 +182,8 @@ class _Builder:
             "shape": shape(y),
             "summary": value(y, brief=True),
             "value": self._picture(y),
-            "reads": [self._place[s] for s in entry.inputs if s is not None],
+            "constant": entry.primitive is None and not entry.requires_grad,
+            "reads": [self._place[s] for s in dict.fromkeys(reads(entry))],
             "given": [
                 {"name": name, "value": self._picture(given)} for name, given in labels.given(entry)
             ],
@@ -192,22 +197,24 @@ class _Builder:
             told["gradientSummary"] = value(g, brief=True)
             told["senders"] = self._senders.get(entry, [])
             told["linesBack"] = self._line_set(self._lines.backward.get(entry, []))
-            told["sent"] = [self._sent(entry, s, g, cell) for s in self._back.sent.get(entry, [])]
+            told["sent"] = [self._sent(entry, s, g) for s in self._back.sent.get(entry, [])]
         return _without_empty(told)
 
     def _line_set(self, lines: list[int]) -> int:
         """The number of a set of lines: many steps have the same."""
         return self.line_sets.setdefault(tuple(lines), len(self.line_sets))
 
-    def _sent(self, entry: Entry, sent: Sent, g: np.ndarray, cell: Cell) -> dict[str, Any]:
+    def _sent(self, entry: Entry, sent: Sent, g: np.ndarray) -> dict[str, Any]:
         rule = rule_text(entry.primitive.rule(sent.position))
         of = len(self._senders[sent.source])
         told = {
             "to": self._place[sent.source],
+            "written": written(entry, sent.position, self._labels),
+            "words": words(entry, sent.position, self._labels),
             "rule": self.rules.setdefault(rule, len(self.rules)),
-            "names": self._names(entry, sent, rule),
-            "numbers": rule_in_numbers(entry, sent, g, cell),
-            "stretched": stretched(entry, np.asarray(entry.values[sent.position])),
+            "names": self._names(entry, sent.position, rule),
+            "numbers": rule_in_numbers(entry, sent, g),
+            "stretched": stretched(entry, sent.position),
             "count": sent.count,
             "of": of,
         }
@@ -217,15 +224,17 @@ class _Builder:
                 told["total"] = self._picture(sent.total)
         return _without_empty(told)
 
-    def _names(self, entry: Entry, sent: Sent, rule: str) -> str:
+    def _names(self, entry: Entry, position: int, rule: str) -> str:
         """What the names in a rule stand for, such as `y = hidden, a = 0, b = z1`."""
         labels = self._labels
         texts = [labels.label(entry)]
         texts += [labels.argument(entry, p, 0) for p in range(len(entry.values))]
-        function = entry.primitive.rule(sent.position)
-        names = zip(list(inspect.signature(function).parameters)[1:], texts, strict=False)
+        names = names_of(entry, position, texts)
+        names |= {key: labels.constant(value) for key, value in entry.keywords.items()}
         read = set(re.findall(r"\w+", rule))
-        return ", ".join(f"{n} = {text}" for n, text in names if n in read and n != text)
+        told = {n: f"({', '.join(t)})" if isinstance(t, tuple) else t for n, t in names.items()}
+        pairs = [f"g = d{labels.label(entry)}"] if "g" in read else []
+        return ", ".join(pairs + [f"{n} = {t}" for n, t in told.items() if n in read and n != t])
 
     def _at(self, entry: Entry) -> tuple[int, int] | None:
         """The excerpt with the line that made the entry, and the number of the line."""
@@ -241,6 +250,8 @@ class _Builder:
         """An array for the page: its cells, or evenly chosen ones, and what it is like."""
         if not isinstance(y, np.ndarray) or y.dtype.kind not in "biuf":
             return None
+        if y.dtype.kind == "f" and y.dtype.itemsize > 8:
+            y = y.astype(float)
         if y.ndim == 0 and y.dtype == np.float64:
             return _for_json(y.item())
         last = y.shape[-1] if y.ndim else 1
@@ -261,11 +272,19 @@ class _Builder:
         finite = y[np.isfinite(y)]
         if finite.size != y.size:
             told["wrong"] = f"{y.size - finite.size} of {y.size}"
-        if y.size > 1 and finite.size:
+        if y.dtype.kind == "b":
+            told["true"] = f"{np.count_nonzero(y)} of {y.size}"
+        elif y.size > 1 and finite.size:
             told["min"], told["max"] = (_for_json(x.item()) for x in (finite.min(), finite.max()))
-            told["mean"] = _for_json(float(finite.mean(dtype=float)))
-            told["zeros"] = f"{np.count_nonzero(finite == 0) / finite.size:.0%}"
+            told["mean"] = _for_json(mean(finite))
+            told["zeros"] = _percent(int(np.count_nonzero(finite == 0)), finite.size)
         return told
+
+
+def _percent(n: int, of: int) -> str:
+    """A share that is 0 % or 100 % only if it is none or all."""
+    share = 100 * n / of
+    return "<1%" if 0 < share < 1 else ">99%" if 99 < share < 100 else f"{share:.0f}%"
 
 
 def _dedented(lines: list[str]) -> list[str]:
@@ -289,7 +308,7 @@ def _evenly(n: int, most: int) -> np.ndarray:
 def _for_json(x: Any) -> Any:
     """A number with six digits; as a word if JSON has none for it."""
     if isinstance(x, float):
-        return float(f"{x:.6g}") if np.isfinite(x) else str(x)
+        return float(f"{x:.6g}") if math.isfinite(x) else str(x)
     return x if isinstance(x, bool) or abs(x) < 2**53 else str(x)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +10,9 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.expressions import Expressions
-from tinygrad_edu.rules import PRIMITIVES, Function
+from tinygrad_edu.rules import PRIMITIVES
+from tinygrad_edu.show.formulas import formula, in_names, names_of, raw, summed_axes, value_of
 from tinygrad_edu.show.labels import number
-from tinygrad_edu.show.listing import rule_text
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.walk import walk_back
 
@@ -29,8 +27,11 @@ __all__ = [
     "stretched",
 ]
 
-# Of those of our own operations that do not broadcast.
-_ELEMENTWISE = {neural.relu, neural.sigmoid, neural.leaky_relu, neural.softplus}
+_ELEMENTWISE = {
+    *(neural.relu, neural.sigmoid, neural.leaky_relu, neural.softplus),
+    PRIMITIVES[np.where],
+    *(p for f, p in PRIMITIVES.items() if isinstance(f, np.ufunc) and f.signature is None),
+}
 _TERMS = 3  # of a sum that are written out
 
 Cell = tuple[int, ...]
@@ -98,15 +99,22 @@ def is_numeric(y: Any) -> bool:
 
 
 def example(y: Any, g: Any) -> Cell:
-    """The cell to show numbers of: where the gradient is largest, or else the value.
+    """The cell to show numbers of: where the gradient is largest, of several the value too.
 
     Example:
         >>> example(np.array([1.0, -3.0]), None), example(np.array([1.0, -3.0]), np.array([2, 0]))
         ((1,), (0,))
     """
-    size = np.abs(np.asarray(y if g is None or not np.any(g) else g, float))
-    place = np.where(np.isfinite(size), size, -1).argmax()
-    return tuple(int(i) for i in np.unravel_index(place, size.shape))
+    size = _share(y) if g is None else _share(g) + 1e-3 * _share(y)
+    return tuple(int(i) for i in np.unravel_index(size.argmax(), size.shape))
+
+
+def _share(x: Any) -> np.ndarray:
+    """Sizes as shares of the largest; what is not finite counts as the least."""
+    size = np.abs(np.asarray(x, float))
+    size = np.where(np.isfinite(size), size, -1)
+    largest = size.max(initial=0)
+    return size / largest if largest > 0 else size
 
 
 def in_numbers(entry: Entry, cell: Cell) -> str:
@@ -131,55 +139,78 @@ def in_numbers(entry: Entry, cell: Cell) -> str:
             text = f"({text}) / {terms.size}"
     else:
         return ""
-    return f"{text} = {number(y[cell])}"
+    result = number(y[cell])
+    return "" if text in (result, _signed(y[cell])) else f"{text} = {result}"
 
 
-def rule_in_numbers(entry: Entry, sent: Sent, g: np.ndarray, cell: Cell) -> str:
-    """What a rule gives for one cell of what arrives, such as `g * b = 0.5 * 3 = 1.5`."""
+def rule_in_numbers(entry: Entry, sent: Sent, g: np.ndarray) -> str:
+    """How one number of what is sent comes about, such as `at [1]: 0.5 * 3 = 1.5`.
+
+    Empty if it cannot be told.
+    """
+    gx = sent.gx
+    if not is_numeric(gx):
+        return ""
+    there = example(gx, None)
+    place = f"at {list(there)}: " if there else ""
     values = [np.asarray(value) for value in entry.values] if _is_plain(entry) else []
-    if _is_elementwise(entry):
-        return _rule_at(entry, sent.position, g, cell)
-    if entry.primitive is PRIMITIVES[np.matmul] and all(v.ndim == 2 for v in values):
-        a, b, there = values[0], values[1], example(sent.gx, None)
+    if summed_axes(entry, sent.position):
+        terms = _stretched_over(entry, sent.position, g, there)
+        text = _sum([_signed(x) for x in terms])
+    elif _is_elementwise(entry):
+        text = _formula_at(entry, sent, g, there)
+    elif entry.primitive is PRIMITIVES[np.matmul] and all(v.ndim == 2 for v in values):
         i, j = there
-        pairs = (g[i], b[j]) if sent.position == 0 else (a[:, i], g[:, j])
-        return f"at {list(there)}: {_product(*pairs)} = {number(sent.gx[there])}"
-    if entry.primitive is neural.linear and g.ndim == 2:
-        x, W, there = values[0], values[1], example(sent.gx, None)
+        a, b = values
+        text = _product(*((g[i], b[j]) if sent.position == 0 else (a[:, i], g[:, j])))
+    elif entry.primitive is neural.linear and g.ndim == 2:
+        x, W, _ = values
         if sent.position == 2:
             text = _sum([_signed(gi) for gi in g[:, there[0]]])
         elif sent.position == 0:
             text = _product(g[there[0]], W[there[1]])
         else:
             text = _product(x[:, there[0]], g[:, there[1]])
-        return f"at {list(there)}: {text} = {number(sent.gx[there])}"
-    return ""
+    elif gx.size > 1 and (gx == gx.flat[0]).all():
+        return f"each of the {gx.size} numbers is {number(gx.flat[0])}"
+    else:
+        return ""
+    result = number(gx[there])
+    if not text or text in (result, _signed(gx[there])):
+        return f"{place}{result}" if text else ""
+    return f"{place}{text} = {result}"
 
 
-def stretched(entry: Entry, x: np.ndarray) -> str:
+def stretched(entry: Entry, position: int) -> str:
     """Which broadcast of an input has to be undone; empty if there was none.
 
     Example:
-        >>> from tinygrad_edu.rules import PRIMITIVES
         >>> a, b = np.ones((3, 2)), np.ones(2)
         >>> entry = Entry(PRIMITIVES[np.add], (a, b), (None, None), {}, a + b)
-        >>> stretched(entry, a), stretched(entry, b)
-        ('', 'shape (2,) was stretched to (3, 2), so every number was read 3 times')
+        >>> stretched(entry, 0), stretched(entry, 1)
+        ('', 'of shape (2,) was stretched to (3, 2), so every number was read 3 times')
     """
-    core = entry.primitive.core_axes
-    if core is None or not isinstance(entry.y, np.ndarray):
+    x, y, core = np.asarray(entry.values[position]), entry.y, entry.primitive.core_axes
+    if not isinstance(y, np.ndarray) or 0 in (x.size, y.size):
         return ""
-    core = min(core, x.ndim, entry.y.ndim)
-    stack = entry.y.shape[: entry.y.ndim - core]
-    own = x.shape[: x.ndim - core]
-    if core and x.ndim < 2:
-        return ""
-    if own == stack:
-        return ""
-    times = int(np.prod(stack)) // max(int(np.prod(own)), 1)
-    whole = f"({', '.join(map(str, stack))}{',' if len(stack) == 1 else ''})"
-    what = "shape" if not core else "the stack of matrices of shape"
-    return f"{what} {own} was stretched to {whole}, so every number was read {times} times"
+    if core == 0 and x.shape != y.shape:
+        times = y.size // x.size
+        return (
+            f"of shape {x.shape} was stretched to {y.shape}, so every number was read {_n(times)}"
+        )
+    if core == 2 and x.ndim:
+        # A vector has no axis of its own in the result, and a matrix one or two.
+        vectors = sum(np.ndim(value) == 1 for value in entry.values)
+        stack = y.shape[: max(y.ndim - 2 + vectors, 0)]
+        own = x.shape[:-2]
+        if own != stack:
+            times = int(np.prod(stack)) // max(int(np.prod(own)), 1)
+            return f"of shape {x.shape} was used for several products, so it was read {_n(times)}"
+    return ""
+
+
+def _n(times: int) -> str:
+    return "twice" if times == 2 else f"{times} times"
 
 
 class _AtCell(Expressions):
@@ -203,45 +234,26 @@ class _AtCell(Expressions):
         return number(value) if np.ndim(value) == 0 and not callable(value) else repr(value)
 
 
-def _rule_at(entry: Entry, position: int, g: np.ndarray, cell: Cell) -> str:
-    """An elementwise rule with the numbers of one cell."""
-    rule = entry.primitive.rule(position)
-    at = [_at(np.asarray(v), cell) if _is_number(v) else v for v in (g, entry.y, *entry.values)]
-    try:
-        with np.errstate(all="ignore"):
-            gx = number(np.asarray(rule(*at, **entry.keywords)).ravel()[0])
-        names = list(inspect.signature(rule).parameters)[: len(at)]
-    except Exception:  # a rule of the user's may want whole arrays
-        return ""
-    numbers = dict(zip(names, at, strict=False)) | entry.keywords
-    place = f"at {list(cell)}: " if cell else ""
-    text = _with_numbers(rule, numbers)
+def _formula_at(entry: Entry, sent: Sent, g: np.ndarray, cell: Cell) -> str:
+    """An elementwise rule with the numbers of one cell, if it gives what was sent there."""
+    text = formula(entry, sent.position)
     if text is None:
-        read = ", ".join(f"{n} = {number(v)}" for n, v in numbers.items() if _is_number(v))
-        return f"{place}{read} give {gx}"
-    return f"{place}{gx}" if text == _signed(float(gx)) else f"{place}{text} = {gx}"
+        return ""
+    at = [_at(np.asarray(v), cell) if _is_number(v) else v for v in (entry.y, *entry.values)]
+    names = names_of(entry, sent.position, at)
+    numbers = {"x": at[1 + sent.position], **names, **entry.keywords, "g": _at(g, cell)}
+    found = value_of(text, numbers)
+    if found is None or not np.allclose(found, sent.gx[cell], 1e-3, 0, equal_nan=True):
+        return ""
+    return in_names(text, {n: number(v) for n, v in numbers.items() if _is_number(v)})
 
 
-def _with_numbers(rule: Function, numbers: dict[str, Any]) -> str | None:
-    """The expression of a rule with numbers in place of its names, if it is one expression."""
-    try:
-        tree = ast.parse(rule_text(rule), mode="eval")
-    except SyntaxError:
-        return None
-    if any(isinstance(node, ast.Attribute) and _name(node) in numbers for node in ast.walk(tree)):
-        return None
-
-    class Replace(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.expr:
-            if node.id not in numbers or not _is_number(numbers[node.id]):
-                return node
-            return ast.Name(_signed(numbers[node.id]))
-
-    return ast.unparse(Replace().visit(tree))
-
-
-def _name(node: ast.Attribute) -> str:
-    return node.value.id if isinstance(node.value, ast.Name) else ""
+def _stretched_over(entry: Entry, position: int, g: np.ndarray, there: Cell) -> np.ndarray:
+    """The numbers whose sum is one number of the gradient of an input that was stretched."""
+    whole = np.broadcast_to(raw(entry, position, g), entry.y.shape)
+    axes, new = summed_axes(entry, position), entry.y.ndim - len(there)
+    cell = (slice(None) if i in axes else there[i - new] for i in range(entry.y.ndim))
+    return whole[tuple(cell)].ravel()
 
 
 def _is_number(value: Any) -> bool:
@@ -254,8 +266,8 @@ def _is_plain(entry: Entry) -> bool:
 
 
 def _is_elementwise(entry: Entry) -> bool:
-    is_ufunc = entry.primitive.core_axes == 0 and _is_plain(entry)
-    return is_ufunc or entry.primitive in _ELEMENTWISE
+    """Whether each number of the result is the function of one number of each argument."""
+    return entry.primitive in _ELEMENTWISE and _is_plain(entry)
 
 
 def _are_matrices(values: Sequence[np.ndarray]) -> bool:
@@ -279,7 +291,7 @@ def _summed(entry: Entry, x: np.ndarray, cell: Cell) -> np.ndarray | None:
     axis = entry.keywords.get("axis")
     if entry.keywords.keys() - {"axis", "keepdims"} or len(entry.values) > 1:
         return None
-    reduced = range(x.ndim) if axis is None else np.atleast_1d(axis) % x.ndim
+    reduced = range(x.ndim) if axis is None or not x.ndim else np.atleast_1d(axis) % x.ndim
     kept = iter(cell if not entry.keywords.get("keepdims") else _without(cell, reduced))
     return x[tuple(slice(None) if i in reduced else next(kept) for i in range(x.ndim))].ravel()
 
