@@ -193,11 +193,9 @@ def _parsed(text: str) -> ast.Expression | None:
 
 def value_of(text: str, names: dict[str, Any]) -> Any:
     """What an expression comes to with these names, or `None` if it cannot be computed."""
-    import tinygrad_edu as tg
-
     try:
         with np.errstate(all="ignore"):
-            return np.asarray(eval(text, {**names, "np": np, "tg": tg, "math": math}))
+            return np.asarray(eval(text, {**names, "np": np, "tg": neural, "math": math}))
     except Exception:  # shapes for which the expression is not meant, names of the rule's module
         return None
 
