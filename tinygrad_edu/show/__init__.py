@@ -243,6 +243,16 @@ def explain(
 ) -> Page:
     """A web page that steps through `f(*args)` and its gradient: `tg.record(f, *args).page(path)`.
 
+    Args:
+        f: a function of NumPy code; one with keywords as `lambda x: f(x, k=0.2)`.
+        args: its arguments, also nested; or none, for the loss of a net that `f` finds.
+        path: the file to write the page to, if any.
+        gradient: what the way back begins with, if the result is not a single number: an array of
+            its shape.
+
+    Returns:
+        The page: a notebook shows it, `save(path)` writes it, `html` is its text.
+
     Raises:
         ValueError: see `tg.record` and `Tape.page`.
 
