@@ -165,3 +165,30 @@ def test_the_users_tensors_keep_their_names():
     loss = tg.cross_entropy(x, np.array([0]))
     tg.Tape.of(loss).source(backward=True)
     assert x.name is None
+
+
+@pytest.mark.parametrize(
+    "of", [lambda f: f, tg.grad, tg.value_and_grad, lambda f: tg.grad(tg.grad(f))]
+)
+def test_the_function_runs_once(of):
+    calls = []
+
+    def f(x):
+        calls.append(x)
+        return x * x * x * len(calls)
+
+    tape = tg.record(of(f), 2.0)
+    source = tape.source()
+    tape.explain()
+    tape.source(backward=len(tape.outputs) == 1)
+    assert len(calls) == 1
+    for name, entry in zip(source.results, tape.outputs, strict=True):
+        assert run(source)[name] == entry.y
+
+
+def test_the_program_is_of_the_numbers_that_were_drawn():
+    rng = np.random.default_rng(0)
+    tape = tg.record(lambda x: np.sum(x * rng.normal(size=5)), np.ones(5))
+    names = run(tape.source(backward=True))
+    assert names["loss"] == tape.outputs[0].y
+    assert names["loss"] == pytest.approx(np.sum(names["dx"]))

@@ -30,7 +30,7 @@ from tinygrad_edu.tensor import (
     plain,
 )
 
-__all__ = ["CompileError", "Trace", "naming", "pack", "tracing", "variable"]
+__all__ = ["CompileError", "Trace", "Walk", "naming", "pack", "tracing", "variable"]
 
 
 class CompileError(RuntimeError):
@@ -56,6 +56,10 @@ pack = Primitive(lambda *parts: parts, "tuple")
 variable = Primitive(np.copy, "variable").derivative(lambda g, y, x: g)
 
 
+# A walk back that was traced: what it started at, where it ended, and what it found there.
+Walk = tuple[Any, list[Entry], list[Any]]
+
+
 class Trace:
     """What records a program.
 
@@ -71,6 +75,7 @@ class Trace:
         refused: the error that the function was stopped with, which it may have caught.
         lasting: those of them that the function finds and does not make, by id; they are inputs.
         calls: all operations, with the numbers and keywords that they were given.
+        walks: the gradients that were taken of single numbers, in order.
     """
 
     def __init__(self, strict: bool):
@@ -82,6 +87,7 @@ class Trace:
         self.lasting: dict[int, np.ndarray] = {}
         self.captured: dict[Entry, Tensor] = {}
         self.draws: list[Entry] = []
+        self.walks: list[Walk] = []
         self.start = Entry.of_input(np.zeros(()), False).order
 
     def record(self, primitive: Primitive, args: Any, keywords: dict[str, Any]) -> Tensor:
@@ -125,6 +131,19 @@ class Trace:
             return view
         return lift(entry, y)
 
+    def repeat(self, entry: Entry, args: Any, is_new: bool) -> Tensor:
+        """An operation of another tape, with its value, or computed anew of other arguments."""
+        if is_new:
+            result = self.record(entry.primitive, tuple(args), entry.keywords)
+        else:
+            args = [self._packed(argument) for argument in args]
+            values = [_value(a) if isinstance(a, Tensor) else a for a in args]
+            inputs = [a._own_entry() if isinstance(a, Tensor) else None for a in args]
+            result = self.entered(entry.primitive, args, values, inputs, entry.keywords, entry.y)
+        own = result._own_entry()
+        own.name, own.requires_grad = entry.name, entry.requires_grad
+        return result
+
     def by_position(
         self, primitive: Primitive, args: Any, keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -163,6 +182,11 @@ class Trace:
     def simplified(self, y: Any) -> Any:
         """A result before gradients of it are taken."""
         return y
+
+    def walked(self, y: Any, targets: list[Entry], gradients: list[Any]) -> None:
+        """Takes note of gradients of a result."""
+        if isinstance(y, Tensor):
+            self.walks.append((y, targets, gradients))
 
     def refuse(self, what: str) -> None:
         """Raises if the value must not leave the program."""

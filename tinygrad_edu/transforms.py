@@ -87,6 +87,8 @@ def value_and_grad(f: Function, argnums: Positions = 0) -> Function:
         tape = _tape(y)
         is_inner = run.is_inner(tape)
         gradients = _walk(tape, np.ones_like(plain(y)), run.targets, is_inner)
+        if mode.trace is not None:
+            mode.trace.walked(y, run.targets, gradients)
         return _settled(y, is_inner), run.like_arguments(gradients)
 
     return value_and_gradient
@@ -101,7 +103,10 @@ def gradients(y: Tensor, tensors: Sequence[Tensor]) -> list[Any]:
         y = mode.trace.simplified(y)
     tape = _tape(_one_number(y))
     targets = [tensor._own_entry() for tensor in tensors]
-    return _walk(tape, np.ones_like(plain(y)), targets, mode.trace is not None)
+    found = _walk(tape, np.ones_like(plain(y)), targets, mode.trace is not None)
+    if mode.trace is not None:
+        mode.trace.walked(y, targets, found)
+    return found
 
 
 def vjp(f: Function, *xs: Any) -> tuple[Any, Function]:

@@ -487,20 +487,17 @@ class StableTrace(Trace):
     Attributes:
         inputs: the entries of what the program is given.
         steps: the rules that were used.
-        walks: whether gradients are taken.
     """
 
     def __init__(self, strict: bool, inputs: Any = ()):
         super().__init__(strict)
         self.inputs = set(inputs)
         self.steps: list[tuple[Rule, Entry, Any]] = []
-        self.walks = False
 
     def simplified(self, y: Any) -> Any:
         """The same result by stable operations."""
         if not isinstance(y, Tensor):
             return y
-        self.walks = True
         entry = y._own_entry()
         simplifier = Simplifier(rules_of(STABLE), self.inputs | self.captured.keys())
         simplifier.keeps_variables = True

@@ -255,8 +255,8 @@ class Program:
             writer.as_arrays = arrays_of_none_axes
         writer.silent = not primitives.isdisjoint(SILENT)
         writer.shifted = not primitives.isdisjoint(SHIFTED)
-        writer.risky = run.trace.walks and any(primitive.singular for primitive in primitives)
-        writer.walks = run.trace.walks
+        writer.risky = bool(run.trace.walks) and any(primitive.singular for primitive in primitives)
+        writer.walks = bool(run.trace.walks)
         writer.known = self._known
         writer.generators = [draw.place for draw in run.draws]
         self.source, self._fixed, self._rebound = writer.written(whole, form, self._state)

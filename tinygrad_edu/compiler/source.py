@@ -27,10 +27,10 @@ from tinygrad_edu.expressions import ATOM, USUAL_ARGUMENTS, Expressions, usual_n
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry, reachable
 from tinygrad_edu.tensor import Tensor, lift
-from tinygrad_edu.tracing import Trace, pack, tracing, variable
+from tinygrad_edu.tracing import Trace, Walk, pack, tracing, variable
 from tinygrad_edu.walk import walk_back
 
-__all__ = ["Source", "explained", "written"]
+__all__ = ["Source", "explained", "replayed", "written"]
 
 Again = Callable[[Trace], list[Entry]]
 _LONGEST = 64  # characters of an expression within another one
@@ -57,7 +57,7 @@ def _traced(
 ) -> tuple[_NamingTrace, list[Entry]]:
     """The program of a tape once more, with names, and its results."""
     trace = _NamingTrace(strict=False)
-    results = _replayed(outputs, trace) if again is None else again(trace)
+    results = replayed(outputs, trace) if again is None else again(trace)
     return trace, _with_gradients(results, trace) if backward else results
 
 
@@ -108,12 +108,24 @@ class _NamingTrace(StableTrace):
         return y
 
 
-def _replayed(outputs: Sequence[Entry], trace: Trace) -> list[Entry]:
-    """The program of a tape once more, with its constant arrays as inputs."""
+def replayed(outputs: Sequence[Entry], trace: Trace, recorded: Trace | None = None) -> list[Entry]:
+    """The program of a tape once more, on `trace`, without running the function again.
+
+    Gradients that were taken in it are taken anew, each of a result that `trace` has simplified.
+
+    Args:
+        outputs: the entries that the tape ends in.
+        trace: what records the program.
+        recorded: what has recorded the tape; without it the tape is an ordinary one, and its
+            constant arrays become inputs.
+    """
     known: dict[Any, Entry] = {}
     became: dict[Entry, Tensor] = {}
+    changed: set[Entry] = set()
 
     def given(value: Any, name: str) -> Any:
+        if recorded is not None:
+            return value
         if isinstance(value, tuple):
             return tuple(given(part, "i") for part in value)
         if not isinstance(value, np.ndarray) or value.size <= 3:
@@ -124,29 +136,73 @@ def _replayed(outputs: Sequence[Entry], trace: Trace) -> list[Entry]:
             trace.inputs.add(known[key])
         return lift(known[key], value)
 
-    entries = reachable(*outputs)
-    made = []
+    entries, walks = _with_walks(outputs, recorded)
     for entry in entries:
         if entry.primitive is None:
-            made.append((entry, lift(entry, entry.y)))
-            trace.inputs.add(entry)
+            became[entry] = lift(entry, entry.y)
+    if recorded is None:
+        trace.inputs |= became.keys()
+    else:
+        trace.inputs |= recorded.inputs
+        trace.captured |= recorded.captured
     trace.start = max(trace.start, Entry.of_input(np.zeros(()), False).order)
-    became.update(made)
     with tracing(trace):
         for entry in entries:
-            if entry.primitive is None:
-                continue
-            names = USUAL_ARGUMENTS.get(entry.primitive, ())
-            args = [
-                became[source]
-                if source is not None
-                else given(value, names[p] if p < len(names) else "c")
-                for p, (source, value) in enumerate(zip(entry.inputs, entry.values, strict=True))
-            ]
-            result = trace.record(entry.primitive, tuple(args), entry.keywords)
-            result._own_entry().name = entry.name
-            became[entry] = result
+            if entry.primitive is not None and entry not in changed:
+                names = USUAL_ARGUMENTS.get(entry.primitive, ())
+                pairs = enumerate(zip(entry.inputs, entry.values, strict=True))
+                args = [
+                    given(value, names[p] if p < len(names) else "c")
+                    if source is None
+                    else became[source]
+                    for p, (source, value) in pairs
+                ]
+                is_new = not changed.isdisjoint(entry.inputs)
+                became[entry] = trace.repeat(entry, args, is_new)
+                if is_new:
+                    changed.add(entry)
+            for walk in walks.get(entry, ()):
+                for old, new in _taken_anew(walk, trace, became).items():
+                    became[old] = new
+                    changed.add(old)
     return [became[entry]._own_entry() for entry in outputs]
+
+
+def _with_walks(
+    outputs: Sequence[Entry], recorded: Trace | None
+) -> tuple[list[Entry], dict[Entry, list[Walk]]]:
+    """The entries of a tape, those that gradients in it are of, and these by where they start."""
+    ends = list(outputs)
+    entries = reachable(*ends)
+    walks: dict[Entry, list[Walk]] = {}
+    for walk in reversed(recorded.walks if recorded else []):
+        y, _, gradients = walk
+        start = y._own_entry()
+        found = {g._own_entry() for g in gradients if isinstance(g, Tensor)}
+        if not found.isdisjoint(entries):
+            ends.append(start)
+            entries = reachable(*ends)
+            walks.setdefault(start, []).append(walk)
+    return entries, walks
+
+
+def _taken_anew(walk: Walk, trace: Trace, became: dict[Entry, Tensor]) -> dict[Entry, Tensor]:
+    """What becomes of a result and of its gradients."""
+    result, targets, gradients = walk
+    start = result._own_entry()
+    y = trace.simplified(became[start])
+    ends = {target: became[target]._own_entry() for target in targets if target in became}
+    seed = Tensor(np.ones(y.shape, y.dtype))
+    entries = reachable(y._own_entry())
+    found = walk_back(entries, seed, ends.values(), lift, mended=False)
+    anew = {start: y}
+    for target, old in zip(targets, gradients, strict=True):
+        new = found.get(ends[target]) if target in ends else None
+        # A gradient may also be a value that was there before.
+        if new is not None and isinstance(old, Tensor) and old._own_entry().order > start.order:
+            new.name = old.name or new.name
+            anew[old._own_entry()] = new
+    return anew
 
 
 def _with_gradients(results: list[Entry], trace: Trace) -> list[Entry]:

@@ -208,31 +208,34 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
     """
     names = argument_names(f)
 
-    def run(trace: Trace) -> list[Entry]:
-        def traced(leaf: Any, path: str) -> Any:
-            array = as_array(plain(leaf))
-            if array.dtype.kind != "f":
-                if not isinstance(leaf, np.ndarray) or array.dtype.kind not in "iub":
-                    return leaf
-                entry = Entry.of_input(np.array(array), False, path)
-                trace.inputs.add(entry)
-                return lift(entry, entry.y)
-            tensor = lift(Argument.of_input(np.array(array), True, path), np.array(array))
-            is_array = isinstance(leaf, np.ndarray) and leaf.ndim == 0
-            return changeable(tensor) if is_array else tensor
+    trace = Trace(strict=False)
 
-        with recording(True):
-            arguments = [tree_map(traced, arg, names(i)) for i, arg in enumerate(args)]
-        with tracing(trace), source_lines(), naming(trace), _named(f, trace):
-            y = f(*arguments)
-        leaves = [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
-        return [leaf._own_entry() for leaf in leaves]
+    def traced(leaf: Any, path: str) -> Any:
+        array = as_array(plain(leaf))
+        if array.dtype.kind != "f":
+            if not isinstance(leaf, np.ndarray) or array.dtype.kind not in "iub":
+                return leaf
+            entry = Entry.of_input(np.array(array), False, path)
+            trace.inputs.add(entry)
+            return lift(entry, entry.y)
+        tensor = lift(Argument.of_input(np.array(array), True, path), np.array(array))
+        is_array = isinstance(leaf, np.ndarray) and leaf.ndim == 0
+        return changeable(tensor) if is_array else tensor
 
-    outputs = run(Trace(strict=False))
+    def again(other: Trace) -> list[Entry]:
+        from tinygrad_edu.compiler.source import replayed
+
+        return replayed(outputs, other, trace)
+
+    with recording(True):
+        arguments = [tree_map(traced, arg, names(i)) for i, arg in enumerate(args)]
+    with tracing(trace), source_lines(), naming(trace), _named(f, trace):
+        y = f(*arguments)
+    outputs = [leaf._own_entry() for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
     if not outputs:
         raise ValueError("nothing was recorded: the function did nothing with its arguments")
     name = getattr(f, "__name__", "")
-    return Tape(*outputs, again=run, name=name if name.isidentifier() else "")
+    return Tape(*outputs, again=again, name=name if name.isidentifier() else "")
 
 
 def explain(
