@@ -1,9 +1,11 @@
 """Tapes written out as NumPy code, and how they became so short."""
 
+import ast
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_edu as tg
@@ -192,3 +194,76 @@ def test_the_program_is_of_the_numbers_that_were_drawn():
     names = run(tape.source(backward=True))
     assert names["loss"] == tape.outputs[0].y
     assert names["loss"] == pytest.approx(np.sum(names["dx"]))
+
+
+def gradients_of(source, f, *args):
+    """What the program of a function and its gradients computes, which is what the engine does."""
+    names = run(source)
+    value, gradients = tg.value_and_grad(f, argnums=tuple(range(len(args))))(*args)
+    assert names[source.results[0]] == pytest.approx(value)
+    for name, gradient in zip(source.results[1:], gradients, strict=True):
+        np.testing.assert_allclose(names[name], gradient)
+    return names
+
+
+def test_gradients_have_the_names_of_what_they_are_of():
+    def squares(x):
+        return sum(v * v for v in [x[0], x[1]])
+
+    def layer(h):
+        h = np.array([[1.0, 2.0], [-0.5, 0.25]]) @ h
+        h = np.tanh(h)
+        return h
+
+    def layers(h):
+        h2 = layer(layer(h))
+        return np.sum(np.exp(h2))
+
+    x = np.array([1.0, 2.0])
+    for f in (squares, layers):
+        source = tg.record(f, x).source(backward=True)
+        names = gradients_of(source, f, x)
+        lines = statements(source)
+        for i, line in enumerate(lines):
+            name, _, _ = line.partition(" = ")
+            if f"d{name}" not in names or name.startswith("d"):
+                continue
+            # The rest of the program again, with another value of the variable.
+            rest = "\n".join(lines[i + 1 :])
+            shape = np.shape(names[name])
+            slopes = np.zeros(shape)
+            for place in np.ndindex(shape):
+                ends = []
+                for step in (1e-6, -1e-6):
+                    given = dict(names)
+                    given[name] = np.array(names[name], float)
+                    given[name][place] += step
+                    exec(rest, given)
+                    ends.append(given[source.results[0]])
+                slopes[place] = (ends[0] - ends[1]) / 2e-6
+            np.testing.assert_allclose(names[f"d{name}"], slopes, rtol=1e-6, atol=1e-8)
+    assert {"h2", "h3", "dh3"} <= names.keys()
+    assert "dv2 = 2 * v2" in statements(tg.record(squares, x).source(backward=True))
+
+
+@given(first=st.text(), second=st.text(), result=st.text())
+@example("1x", "class", "%3")
+@example("np", "tg", "d")
+@example("a b", "a_b", "__import__")
+@example("__builtins__", "__debug__", "_")
+@example("x", "dx", "x")
+@example("２x", "²", "ﬁ")
+def test_whatever_tensors_are_called_the_program_runs(first, second, result):
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name=first)
+    y = tg.Tensor([3.0, 4.0], requires_grad=True, name=second)
+    product = x * y
+    product.name = result
+    source = tg.Tape.of(np.sum(np.exp(product) * product)).source(backward=True)
+    ast.parse(source)
+    names = run(source)
+    assert len(source.given) == 2
+    assert len(set(source.results)) == 3
+    slope = np.exp(product.numpy()) * (product.numpy() + 1)
+    np.testing.assert_allclose(names[source.results[1]], slope * y.numpy(), rtol=1e-14)
+    np.testing.assert_allclose(names[source.results[2]], slope * x.numpy(), rtol=1e-14)
+    assert (x.name, y.name, product.name) == (first, second, result)

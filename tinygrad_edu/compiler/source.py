@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import keyword
-import re
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +77,28 @@ def written(outputs: Sequence[Entry], again: Again | None, backward: bool) -> So
 
 
 def _identifier(name: str) -> str:
-    return name if name.isidentifier() else re.sub(r"\W+", "_", name).strip("_")
+    """A name as code may have it, or "" if nothing is left of it."""
+    if name.isidentifier() and name.isascii() and not name.startswith("__"):
+        return f"{name}_" if keyword.iskeyword(name) else name
+    # As Python reads names.
+    name = unicodedata.normalize("NFKC", name)
+    name = "".join(c if f"a{c}".isidentifier() else " " for c in name)
+    name = unicodedata.normalize("NFKC", "_".join(name.split())).strip("_")
+    name = f"_{name}" if name and not name.isidentifier() else name
+    if not name.isidentifier():
+        return ""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _free(wanted: str, taken: set[Any]) -> str:
+    """A name that is not taken yet; from now on it is."""
+    name = base = _identifier(wanted) or "t"
+    count = 1
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}" if base[-1].isdigit() else f"{base}{count}"
+    taken.add(name)
+    return name
 
 
 def explained(outputs: Sequence[Entry], again: Again | None, backward: bool) -> str:
@@ -103,8 +124,20 @@ class _NamingTrace(StableTrace):
         """See `StableTrace`."""
         y = super().simplified(y)
         if isinstance(y, Tensor):
-            for entry, name in usual_names(reachable(y._own_entry())).items():
+            entries = reachable(y._own_entry())
+            for entry, name in usual_names(entries).items():
                 entry.name = name
+            # The gradient of v2 is dv2, so that there must be one v2 only.
+            taken = {entry.name for entry in entries}
+            kept = [entry for entry in entries if entry.primitive is None or entry is entries[-1]]
+            seen = {entry.name for entry in kept}
+            for entry in entries:
+                named = (entry.name or "").isidentifier() and entry.primitive is not variable
+                if not named or entry in kept:
+                    continue
+                if entry.name in seen:
+                    entry.name = _free(entry.name or "", taken)
+                seen.add(entry.name)
         return y
 
 
@@ -119,6 +152,7 @@ def replayed(outputs: Sequence[Entry], trace: Trace, recorded: Trace | None = No
         recorded: what has recorded the tape; without it the tape is an ordinary one, and its
             constant arrays become inputs.
     """
+    taken = {"np", "tg"}
     known: dict[Any, Entry] = {}
     became: dict[Entry, Tensor] = {}
     changed: set[Entry] = set()
@@ -132,27 +166,32 @@ def replayed(outputs: Sequence[Entry], trace: Trace, recorded: Trace | None = No
             return value
         key = (value.shape, value.dtype.str, value.tobytes())
         if key not in known:
-            known[key] = Entry.of_input(value, False, name)
-            trace.inputs.add(known[key])
+            known[key] = input_of(value, False, name)
         return lift(known[key], value)
 
+    def input_of(value: Any, requires_grad: bool, name: str) -> Entry:
+        entry = Entry.of_input(value, requires_grad, _free(name, taken))
+        trace.inputs.add(entry)
+        return entry
+
     entries, walks = _with_walks(outputs, recorded)
+    names = {e.inputs[0]: e.name for e in reversed(entries) if e.primitive is variable}
+    own = recorded.inputs | recorded.captured.keys() if recorded else set(entries)
     for entry in entries:
         if entry.primitive is None:
             became[entry] = lift(entry, entry.y)
-    if recorded is None:
-        trace.inputs |= became.keys()
-    else:
-        trace.inputs |= recorded.inputs
-        trace.captured |= recorded.captured
+            if entry in own or entry.requires_grad:
+                name = entry.name if (entry.name or "").isidentifier() else names.get(entry)
+                copy = input_of(entry.y, entry.requires_grad, name or entry.name or "x")
+                became[entry] = lift(copy, entry.y)
     trace.start = max(trace.start, Entry.of_input(np.zeros(()), False).order)
     with tracing(trace):
         for entry in entries:
             if entry.primitive is not None and entry not in changed:
-                names = USUAL_ARGUMENTS.get(entry.primitive, ())
+                usual = USUAL_ARGUMENTS.get(entry.primitive, ())
                 pairs = enumerate(zip(entry.inputs, entry.values, strict=True))
                 args = [
-                    given(value, names[p] if p < len(names) else "c")
+                    given(value, usual[p] if p < len(usual) else "c")
                     if source is None
                     else became[source]
                     for p, (source, value) in pairs
@@ -343,14 +382,7 @@ class _Printer(Expressions):
                 return entry.name if entry.primitive in _CHANGES else None
 
     def _unique(self, wanted: str) -> str:
-        name = _identifier(wanted) or "t"
-        name = f"{name}_" if keyword.iskeyword(name) or name[0].isdigit() else name
-        base, count = name, 1
-        while name in self._taken:
-            count += 1
-            name = f"{base}_{count}" if base[-1].isdigit() else f"{base}{count}"
-        self._taken.add(name)
-        return name
+        return _free(wanted, self._taken)
 
     # Statements.
 
