@@ -1,6 +1,8 @@
 """Tapes written out as NumPy code, and how they became so short."""
 
 import ast
+import sys
+import types
 
 import hypothesis.strategies as st
 import numpy as np
@@ -212,8 +214,7 @@ def test_gradients_have_the_names_of_what_they_are_of():
 
     def layer(h):
         h = np.array([[1.0, 2.0], [-0.5, 0.25]]) @ h
-        h = np.tanh(h)
-        return h
+        return np.tanh(h)
 
     def layers(h):
         h2 = layer(layer(h))
@@ -267,3 +268,19 @@ def test_whatever_tensors_are_called_the_program_runs(first, second, result):
     np.testing.assert_allclose(names[source.results[1]], slope * y.numpy(), rtol=1e-14)
     np.testing.assert_allclose(names[source.results[2]], slope * x.numpy(), rtol=1e-14)
     assert (x.name, y.name, product.name) == (first, second, result)
+
+
+@pytest.mark.parametrize("module", ["/tmp/x/f.py", "a-b", "class.f", "__main__", "<string>"])
+def test_a_function_of_a_file_that_cannot_be_imported_is_given(module, monkeypatch):
+    namespace = {"np": np, "tg": tg, "__name__": module}
+    exec(
+        "@tg.primitive\ndef cube(x):\n    return x**3\ncube.derivative(lambda g, y, x: 3*x*x*g)",
+        namespace,
+    )
+    loaded = types.ModuleType(module)
+    loaded.cube = namespace["cube"]
+    monkeypatch.setitem(sys.modules, module, loaded)
+    source = tg.record(lambda x: np.sum(loaded.cube(x)), np.array([1.0, 2.0])).source(True)
+    assert run(source)["loss"] == 9
+    assert "from" not in source
+    assert "cube" in source.given

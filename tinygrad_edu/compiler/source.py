@@ -481,7 +481,14 @@ class _Printer(Expressions):
             return super().function(primitive)
         module, name = getattr(primitive, "__module__", ""), getattr(primitive, "__name__", "")
         is_there = getattr(sys.modules.get(module), name, None) is primitive
-        if is_there and (self._imports.get(name) == module or name not in self._taken):
+        # A file that was loaded by its path has that as its name, and a script has none.
+        parts = module.split(".")
+        is_there &= all(p.isidentifier() and not keyword.iskeyword(p) for p in parts)
+        if (
+            is_there
+            and module != "__main__"
+            and (self._imports.get(name) == module or name not in self._taken)
+        ):
             self._imports[name] = module
             self._taken.add(name)
             return name
