@@ -284,3 +284,34 @@ def test_a_function_of_a_file_that_cannot_be_imported_is_given(module, monkeypat
     assert run(source)["loss"] == 9
     assert "from" not in source
     assert "cube" in source.given
+
+
+def of_choice(x):
+    return np.sum(np.where(x > 0, np.log(x), 0.0))
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_a_program_says_where_it_gives_nan_and_the_engine_0():
+    x = np.array([0.0, 2.0])
+    said = "# At these values 0 * inf comes out as NaN, where the engine gives 0."
+    tapes = tg.record(of_choice, x), tg.record(tg.value_and_grad(of_choice), x)
+    for source in (tapes[0].source(backward=True), tapes[1].source()):
+        assert source.splitlines()[0] == said
+        assert all(name in source.splitlines()[line] for line, name, _ in source.statements)
+        np.testing.assert_array_equal(run(source)["dx"], [np.nan, 0.5])
+    np.testing.assert_array_equal(tg.grad(of_choice)(x), [0.0, 0.5])
+    assert "NaN" not in tapes[0].source()
+    assert "NaN" not in tg.record(of_choice, x + 1).source(backward=True)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_a_program_says_where_it_gives_nan_and_the_engine_refuses():
+    def f(x):
+        return np.sum(np.sqrt(x) ** 2)
+
+    x = np.array([0.0, 2.0])
+    with pytest.raises(FloatingPointError):
+        tg.grad(f)(x)
+    source = tg.record(f, x).source(backward=True)
+    assert source.startswith("# At these values a gradient is 0 * inf: NaN here, an error of the")
+    assert np.isnan(run(source)["dx"][0])

@@ -32,7 +32,7 @@ from tinygrad_edu.walk import walk_back
 
 __all__ = ["Source", "explained", "replayed", "written"]
 
-Again = Callable[[Trace], list[Entry]]
+Again = Callable[[Any], list[Entry]]
 _LONGEST = 64  # characters of an expression within another one
 
 
@@ -73,7 +73,8 @@ def written(outputs: Sequence[Entry], again: Again | None, backward: bool) -> So
     for entry, name in zip(final, names, strict=True):
         if isinstance(entry, Entry) and entry.primitive and not (entry.name or "").isidentifier():
             entry.name = name
-    return _Printer(final, last.draws, names).source()
+    has_nan = any(np.isnan(getattr(entry, "y", entry)).any() for entry in final)
+    return _Printer(final, last.draws, names).source(trace.warning if has_nan else "")
 
 
 def _identifier(name: str) -> str:
@@ -118,7 +119,15 @@ def explained(outputs: Sequence[Entry], again: Again | None, backward: bool) -> 
 
 
 class _NamingTrace(StableTrace):
-    """A trace that names the values of a net that have no names yet, before gradients are taken."""
+    """A trace that names the values of a net that have no names yet, before gradients are taken.
+
+    Attributes:
+        warning: a line above the program, if what it computes is not what the engine does.
+    """
+
+    def __init__(self, strict: bool):
+        super().__init__(strict)
+        self.warning = ""
 
     def simplified(self, y: Any) -> Any:
         """See `StableTrace`."""
@@ -141,7 +150,9 @@ class _NamingTrace(StableTrace):
         return y
 
 
-def replayed(outputs: Sequence[Entry], trace: Trace, recorded: Trace | None = None) -> list[Entry]:
+def replayed(
+    outputs: Sequence[Entry], trace: _NamingTrace, recorded: Trace | None = None
+) -> list[Entry]:
     """The program of a tape once more, on `trace`, without running the function again.
 
     Gradients that were taken in it are taken anew, each of a result that `trace` has simplified.
@@ -225,15 +236,15 @@ def _with_walks(
     return entries, walks
 
 
-def _taken_anew(walk: Walk, trace: Trace, became: dict[Entry, Tensor]) -> dict[Entry, Tensor]:
+def _taken_anew(
+    walk: Walk, trace: _NamingTrace, became: dict[Entry, Tensor]
+) -> dict[Entry, Tensor]:
     """What becomes of a result and of its gradients."""
     result, targets, gradients = walk
     start = result._own_entry()
     y = trace.simplified(became[start])
     ends = {target: became[target]._own_entry() for target in targets if target in became}
-    seed = Tensor(np.ones(y.shape, y.dtype))
-    entries = reachable(y._own_entry())
-    found = walk_back(entries, seed, ends.values(), lift, mended=False)
+    found = _gradients(y, list(ends.values()), trace)
     anew = {start: y}
     for target, old in zip(targets, gradients, strict=True):
         new = found.get(ends[target]) if target in ends else None
@@ -244,22 +255,40 @@ def _taken_anew(walk: Walk, trace: Trace, became: dict[Entry, Tensor]) -> dict[E
     return anew
 
 
-def _with_gradients(results: list[Entry], trace: Trace) -> list[Entry]:
+def _with_gradients(results: list[Entry], trace: _NamingTrace) -> list[Entry]:
     """The results and the gradients of the only one by all inputs that need one."""
     if len(results) != 1 or results[0].y.size != 1:
         raise ValueError("backward=True is for a tape that ends in a single number")
     with tracing(trace):
         y = trace.simplified(lift(results[0], results[0].y))
-        entries = reachable(y._own_entry())
-        seed = Tensor(np.ones(y.shape, y.dtype))
-        found = walk_back(entries, seed, lift=lift, mended=False)
+        found = _gradients(y, None, trace)
     gradients = []
-    for target in entries:
+    for target in reachable(y._own_entry()):
         if target in found:
             gradient = found[target]
             gradient.name = gradient.name or f"d{target.name or 'x'}"
             gradients.append(gradient._own_entry())
     return [y._own_entry(), *gradients]
+
+
+def _gradients(y: Any, targets: list[Entry] | None, trace: _NamingTrace) -> dict[Entry, Any]:
+    """The gradients of a single number; the trace is told of a NaN that the engine would mend."""
+    entries, ones = reachable(y._own_entry()), np.ones(y.shape, y.dtype)
+    with np.errstate(all="ignore"):
+        found = walk_back(entries, Tensor(ones), targets, lift, mended=False)
+        if any(np.isnan(g._array).any() for g in found.values()):
+            try:
+                mended = walk_back(entries, ones, targets)
+            except FloatingPointError:
+                trace.warning = _REFUSED
+            else:
+                if any((np.isnan(found[e]._array) & ~np.isnan(mended[e])).any() for e in found):
+                    trace.warning = _MENDED
+    return found
+
+
+_MENDED = "# At these values 0 * inf comes out as NaN, where the engine gives 0.\n"
+_REFUSED = "# At these values a gradient is 0 * inf: NaN here, an error of the engine's.\n"
 
 
 class _Statement(NamedTuple):
@@ -304,7 +333,7 @@ class _Printer(Expressions):
             if is_new and name.isidentifier() and name not in self._taken:
                 self._names[output] = self._unique(name)
 
-    def source(self) -> Source:
+    def source(self, above: str = "") -> Source:
         """All statements."""
         for entry in self._entries:
             if entry.primitive is not None and not self._is_inlined(entry):
@@ -326,7 +355,7 @@ class _Printer(Expressions):
         modules = [("numpy as np", "np."), ("tinygrad_edu as tg", "tg.")]
         imports = [f"import {m}\n" for m, used in modules if any(used in line for line in text)]
         imports += [f"from {m} import {name}\n" for name, m in sorted(self._imports.items())]
-        head = "".join(imports) + "\n" * bool(imports)
+        head = above + "".join(imports) + "\n" * bool(above or imports)
         source = Source(head + "\n".join(text))
         source.given, source.results = self.given, results
         first = head.count("\n")

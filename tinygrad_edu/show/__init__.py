@@ -222,7 +222,7 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
         is_array = isinstance(leaf, np.ndarray) and leaf.ndim == 0
         return changeable(tensor) if is_array else tensor
 
-    def again(other: Trace) -> list[Entry]:
+    def again(other: Any) -> list[Entry]:
         from tinygrad_edu.compiler.source import replayed
 
         return replayed(outputs, other, trace)
