@@ -189,8 +189,17 @@ def test_scatter_draws_every_point_in_its_class(points, classes, seed):
     plt.close("all")
 
 
-def test_scatter_does_not_distort():
-    assert plot.scatter([[0.0, 1.0], [5.0, 2.0]], [0, 1]).get_aspect() == 1
+@pytest.mark.parametrize(
+    ("across", "up", "aspect"),
+    [(1, 1, 1), (2.9, 1, 1), (1, 2.9, 1), (3.1, 1, "auto"), (1, 3.1, "auto"), (40, 9e4, "auto")],
+)
+def test_both_axes_have_one_scale_unless_one_feature_would_be_a_line(across, up, aspect):
+    X = np.array([[5.0, 7.0], [5.0 + across, 7.0], [5.0, 7.0 + up]])
+    axes = plot.scatter(X, [0, 1, 1]), plot.decision_regions(by_thirds, X, [0, 1, 1], steps=9)
+    for ax in axes:
+        assert ax.get_aspect() == aspect
+        ax.figure.draw_without_rendering()
+        assert min(ax.get_position().size) > 0.2
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,14 @@ from tinygrad_edu.trainer import Trainer
 
 # From here on two classes would have the same colour and the same marker.
 MOST_CLASSES = len(COLOURS) * len(MARKERS)
+# Of features whose spans differ by more than this factor, equal scales would leave a line.
+MOST_UNEQUAL = 3
 
 
 def scatter(X: Any, y: Any, ax: Any = None, title: str = "Data") -> Any:
     """Draws points of two features, one colour and marker for each class; returns the axes.
+
+    Both axes have the same scale, unless one feature spans more than 3 times as much as the other.
 
     Args:
         X: (n, 2), finite numbers.
@@ -217,7 +221,8 @@ def draw_points(
             label=f"class {label}",
         )
     ax.legend(loc=legend, frameon=True, fontsize="small")
-    ax.set_aspect("equal")
+    low, high = np.sort(np.ptp(X.astype(float), axis=0))
+    ax.set_aspect("equal" if high <= MOST_UNEQUAL * low else "auto")
     return ax
 
 
