@@ -633,6 +633,23 @@ def test_weights_are_drawn_on_one_scale_around_0():
     assert bar.get_ylabel() == "weight"
 
 
+@given(st.integers(1, 60), st.integers(1, 60), st.booleans())
+def test_the_ticks_of_weights_are_numbers_of_units(n_in, n_out, biased):
+    net = tg.nn.MLP((n_in, n_out), rng=0)
+    if not biased:
+        net.W = net.layers.pop().W
+    (ax,) = plot.weights(net)
+    ax.figure.draw_without_rendering()
+    rows = [text.get_text() for text in ax.get_yticklabels() if text.get_text() != "bias"]
+    for told, n in ((rows, n_in), ([text.get_text() for text in ax.get_xticklabels()], n_out)):
+        units = [int(text) for text in told]
+        assert units[0] == 0
+        assert units == sorted(set(units))
+        assert n / 2 <= units[-1] + 1 <= n
+        assert min(n, 3) <= len(units) <= 7
+    plt.close("all")
+
+
 def test_the_colours_of_weights_keep_their_order_in_grey():
     axes = plot.weights(tg.nn.MLP((2, 3), rng=0))
     colours = axes[0].images[0].cmap(np.linspace(0, 1, 64))[:, :3]

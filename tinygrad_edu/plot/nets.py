@@ -190,16 +190,13 @@ def weights(model: Any, axes: Any = None) -> list[Any]:
 
 
 def _draw_matrix(ax: Any, name: str, W: np.ndarray, b: np.ndarray | None, look: Any) -> None:
-    from matplotlib.ticker import FixedLocator, MaxNLocator
-
     n_in, n_out = W.shape
     labelled(ax, f"{name} {W.shape}", "output unit", "input unit")
     ax.imshow(W, **look)
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    rows = MaxNLocator(4, integer=True).tick_values(0, n_in - 1)
-    rows = [int(row) for row in rows if 0 <= row < n_in]
+    rows = _some_units(n_in, 4)
+    ax.set_xticks(_some_units(n_out, 5))
+    ax.set_yticks(rows)
     if b is None:
-        ax.yaxis.set_major_locator(FixedLocator(rows))
         return
     # Wide enough to be seen beside many rows.
     height = max(0.08 * n_in, 0.25)
@@ -208,3 +205,13 @@ def _draw_matrix(ax: Any, name: str, W: np.ndarray, b: np.ndarray | None, look: 
     ax.set_ylim(top + height, -0.5)
     ax.set_facecolor("white")
     ax.set_yticks([*rows, top + height / 2], [*map(str, rows), "bias"])
+
+
+def _some_units(n: int, intervals: int) -> list[int]:
+    """The numbers of some units out of n, at round steps from the first."""
+    from matplotlib.ticker import MaxNLocator
+
+    if n == 1:
+        return [0]
+    ticks = MaxNLocator(intervals, integer=True).tick_values(0, n - 1)
+    return [int(unit) for unit in ticks if unit < n]
