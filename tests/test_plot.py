@@ -7,14 +7,14 @@ import itertools
 import re
 import sys
 
-import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.contour import QuadContourSet
 
 import tinygrad_edu as tg
@@ -180,7 +180,7 @@ def test_scatter_draws_every_point_in_its_class(points, classes, seed):
         np.testing.assert_array_equal(cloud.get_offsets(), X[y == 10 * i])
     looks = {
         (
-            matplotlib.colors.to_hex(cloud.get_facecolor()[0]),
+            to_hex(cloud.get_facecolor()[0]),
             cloud.get_paths()[0].vertices.tobytes(),
         )
         for cloud in ax.collections
@@ -227,6 +227,13 @@ def clouds(ax):
     return [c for c in ax.collections if isinstance(c, PathCollection)]
 
 
+def share_of(cloud, colour):
+    """How much of the colour of the points is in a colour that is made of it and white."""
+    shares = (1 - colour[:3]) / (1 - cloud.get_facecolor()[0, :3])
+    assert np.ptp(shares) < 1e-9
+    return shares[0]
+
+
 def by_thirds(rows):
     """Three classes, one for each band of x1 + x2."""
     return np.searchsorted([-0.3, 0.4], rows.sum(axis=1))
@@ -246,7 +253,29 @@ def test_decision_regions_are_where_predict_says():
     inside = np.array([path.contains_points(rows) for path in paths])
     np.testing.assert_array_equal(inside, by_thirds(rows) == np.arange(3)[:, None])
     for cloud, colour in zip(clouds(ax), colours, strict=True):
-        np.testing.assert_array_equal(cloud.get_facecolor()[0, :3], colour[:3])
+        assert 0 < share_of(cloud, colour) < 1
+
+
+@given(st.integers(2, 30))
+@example(2)
+@example(5)
+@example(30)
+def test_regions_differ_in_grey_and_the_legend_shows_which_is_which(classes):
+    X, y = tg.data.spiral(4, classes, rng=0)
+    ax = plot.decision_regions(lambda rows: np.resize(range(classes), len(rows)), X, y, steps=9)
+    _, colours = regions(ax)
+    greys = [PIL.Image.new("RGB", (1, 1), to_hex(c)).convert("L").getpixel((0, 0)) for c in colours]
+    assert np.diff(greys).min() >= 60 // (classes - 1)
+    # The black of lines and the faces of points stand out from the darkest, paper from the palest.
+    assert greys[0] > 150
+    assert greys[-1] < 240
+    assert all(colours[:, 3] == 1)
+    for cloud, colour in zip(clouds(ax), colours, strict=True):
+        assert 0 < share_of(cloud, colour) < 1
+    shown = [patch.get_facecolor() for patch in ax.get_legend().get_patches()]
+    np.testing.assert_allclose(shown, colours, rtol=1e-12)
+    assert legend(ax) == [f"class {i}" for i in range(classes)]
+    plt.close("all")
 
 
 def test_decision_regions_leave_a_margin_around_the_data():
@@ -311,7 +340,7 @@ def test_points_and_region_of_a_class_share_a_colour_where_the_data_lack_another
     for label, (cloud, colour) in enumerate(zip(clouds(ax), colours, strict=True)):
         np.testing.assert_array_equal(cloud.get_offsets(), X[y == label].reshape(-1, 2))
         if label in y:
-            np.testing.assert_array_equal(cloud.get_facecolor()[0, :3], colour[:3])
+            assert 0 < share_of(cloud, colour) < 1
 
 
 def test_names_columns_floats_and_truth_values_are_classes():
@@ -778,6 +807,19 @@ def test_a_movie_is_saved_as_a_gif(tmp_path):
     assert not plt.get_fignums()
 
 
+def test_the_regions_of_a_movie_differ_in_grey(tmp_path):
+    movie, *_ = filmed([30], every=30, steps=60)
+    movie.save(tmp_path / "boundary.gif")
+    with PIL.Image.open(tmp_path / "boundary.gif") as gif:
+        gif.seek(1)
+        greys = np.bincount(np.asarray(gif.convert("L")).ravel(), minlength=256)
+    # Flat areas that are neither white paper nor black lines: a region for each class.
+    assert movie.noted[-1].said.max() == 2
+    areas = np.flatnonzero(greys[:250] > 1500)
+    for grey in (0.64, 0.78, 0.92):
+        assert np.abs(areas - 255 * grey).min() < 4
+
+
 def test_the_frames_stand_still_but_for_what_has_changed(tmp_path):
     movie, *_ = filmed([8], every=2)
     movie.save(tmp_path / "boundary.gif")
@@ -886,7 +928,7 @@ def test_what_overflows_beside_the_data_is_not_filmed():
 
 def test_large_movies_are_whole():
     movie, *_ = filmed([2])
-    with matplotlib.rc_context({"animation.embed_limit": 0.01}):
+    with plt.rc_context({"animation.embed_limit": 0.01}):
         assert movie._repr_html_().count("data:image/png;base64") == 3
 
 

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
-# Dark to light, so that they differ without colour too (Okabe and Ito's palette).
+# Okabe and Ito's palette, which the colour-blind can tell apart; in grey the line or marker tells.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = "os^DvP"
 # From dark to light all the way, so that grey shows the order of the values.
 COLOUR_MAP = "cividis"
+# How much red, green and blue count in grey.
+GREY = (0.299, 0.587, 0.114)
+# The grey of the first and of the last region: never darker than the colours, nor white.
+REGION_GREYS = (0.64, 0.92)
 
 
 def pyplot() -> Any:
@@ -24,6 +28,27 @@ def pyplot() -> Any:
             "pictures need matplotlib, which the extra `plot` brings: pip install matplotlib"
         ) from error
     return plt
+
+
+def region_colours(count: int) -> list[tuple[float, float, float]]:
+    """The colours of regions behind points: those of the points, mixed with white.
+
+    In grey they go from dark to light in equal steps, so that there, too, each has its own look.
+
+    Example:
+        >>> for colour in region_colours(3):
+        ...     print([round(part, 2) for part in colour], round(float(np.dot(colour, GREY)), 2))
+        [0.45, 0.7, 0.83] 0.64
+        [0.93, 0.74, 0.59] 0.78
+        [0.86, 0.95, 0.92] 0.92
+    """
+    mixed = []
+    for i, grey in enumerate(np.linspace(*REGION_GREYS, count)):
+        colour = np.array([*bytes.fromhex(COLOURS[i % len(COLOURS)][1:])]) / 255
+        share = (1 - grey) / (1 - colour @ GREY)
+        red, green, blue = (1 - share * (1 - colour)).tolist()
+        mixed.append((red, green, blue))
+    return mixed
 
 
 def labelled(ax: Any, title: str, xlabel: str, ylabel: str) -> Any:

@@ -177,7 +177,9 @@ class BoundaryMovie(Callback):
         figure = Figure(figsize=(5, 4.5), dpi=80, layout="constrained")
         ax = figure.add_subplot()
         # Neither the legend nor the axes jump from frame to frame.
-        draw_points(X, y, classes, labelled(ax, "step", "$x_1$", "$x_2$"), "upper right")
+        labelled(ax, "step", "$x_1$", "$x_2$")
+        by_class = self.noted[0].said.dtype.kind != "f"
+        draw_points(X, y, classes, ax, "upper right", by_class)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         behind: list[Any] = []

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import finite_numbers
 from tinygrad_edu.recording import no_grad
-from tinygrad_edu.style import COLOURS, MARKERS, labelled, pyplot
+from tinygrad_edu.style import COLOURS, MARKERS, labelled, pyplot, region_colours
 from tinygrad_edu.tensor import plain
 from tinygrad_edu.trainer import Trainer
 
@@ -48,7 +48,8 @@ def decision_regions(
 ) -> Any:
     """Draws what a model says of each point around the data; returns the axes.
 
-    For classes: a region of each, bounded by lines. For the probability of class 1: shades, and
+    For classes: a region of each, bounded by lines, which the legend shows behind the marker; in
+    grey each has a lightness of its own. For the probability of class 1: shades, and
     lines where it is 0.1, 0.5 and 0.9; the one at 0.5, the decision boundary, is solid.
 
     Args:
@@ -81,7 +82,8 @@ def decision_regions(
     grid = Grid.around(X, steps)
     said = ask(predict, grid.rows(), y)
     classes = classes_of([said], y)
-    ax = draw_points(X, y, classes, labelled(ax, title, "$x_1$", "$x_2$"))
+    ax = labelled(ax, title, "$x_1$", "$x_2$")
+    draw_points(X, y, classes, ax, regions=said.dtype.kind != "f")
     draw_regions(ax, grid, said, classes)
     return ax
 
@@ -206,13 +208,22 @@ def classes_of(said: list[np.ndarray], y: np.ndarray) -> np.ndarray:
 
 
 def draw_points(
-    X: np.ndarray, y: np.ndarray, classes: np.ndarray, ax: Any, legend: str = "best"
+    X: np.ndarray,
+    y: np.ndarray,
+    classes: np.ndarray,
+    ax: Any,
+    legend: str = "best",
+    regions: bool = False,
 ) -> Any:
-    """Draws the points of each class, also of one without points, so that the legend has it."""
-    for i, label in enumerate(classes):
-        points = X[y == label].T
+    """Draws the points of each class, also of one without points, so that the legend has it.
+
+    With `regions` the legend shows the colour of the region of each class, too.
+    """
+    from matplotlib.patches import Patch
+
+    clouds = [
         ax.scatter(
-            *points,
+            *X[y == label].T,
             s=22,
             color=COLOURS[i % len(COLOURS)],
             marker=MARKERS[i % len(MARKERS)],
@@ -220,7 +231,14 @@ def draw_points(
             linewidths=0.4,
             label=f"class {label}",
         )
-    ax.legend(loc=legend, frameon=True, fontsize="small")
+        for i, label in enumerate(classes)
+    ]
+    handles: list[Any] = list(clouds)
+    if regions:
+        patches = [Patch(color=colour) for colour in region_colours(len(classes))]
+        handles = list(zip(patches, clouds, strict=True))
+    names = [cloud.get_label() for cloud in clouds]
+    ax.legend(handles, names, loc=legend, frameon=True, fontsize="small")
     low, high = np.sort(np.ptp(X.astype(float), axis=0))
     ax.set_aspect("equal" if high <= MOST_UNEQUAL * low else "auto")
     return ax
@@ -235,8 +253,8 @@ def draw_regions(ax: Any, grid: Grid, said: np.ndarray, classes: np.ndarray) -> 
         return _draw_probability(ax, grid, said)
     regions = np.searchsorted(classes, said)
     edges = np.arange(len(classes) + 1) - 0.5
-    colours = [COLOURS[i % len(COLOURS)] for i in range(len(classes))]
-    drawn = [ax.contourf(across, up, regions, levels=edges, colors=colours, alpha=0.3, zorder=0)]
+    colours = region_colours(len(classes))
+    drawn = [ax.contourf(across, up, regions, levels=edges, colors=colours, zorder=0)]
     for i in np.unique(regions) if np.ptp(regions) else ():
         # Class by class: between 0 and 2 the levels 0.5 and 1.5 would both draw a line.
         line = {"colors": "black", "linewidths": 0.6, "zorder": 0}
