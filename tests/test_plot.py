@@ -409,7 +409,7 @@ def test_labels_that_a_trainer_does_not_know_are_refused():
     trainer = trained(validation=False)
     with pytest.raises(ValueError, match=r"3 outputs says classes 0 to 2; y holds 0, 3"):
         plot.decision_regions(trainer, GOOD, [0, 1, 3], steps=10)
-    with pytest.raises(TypeError, match="must be a Trainer or a function"):
+    with pytest.raises(TypeError, match="must be a Trainer, a net or a function"):
         plot.decision_regions(7, GOOD, [0, 1, 2])
 
 
@@ -500,14 +500,88 @@ def test_a_trainer_says_what_its_predict_says():
         np.testing.assert_array_equal(one.vertices, other.vertices)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_net_says_what_its_trainer_says(dtype):
+    for trainer, X, y in (binary(dtype=dtype), (trained(False), *tg.data.spiral(20, 3, rng=0))):
+        axes = [plot.decision_regions(p, X, y, steps=40) for p in (trainer, trainer.model)]
+        paths = [regions(ax)[0] for ax in axes]
+        assert len(paths[0]) == len(paths[1])
+        assert legend(axes[0]) == legend(axes[1])
+        for one, other in zip(*paths, strict=True):
+            np.testing.assert_array_equal(one.vertices, other.vertices)
+
+
+class Flat(tg.nn.Module):
+    def __init__(self, net):
+        self.net = net
+
+    def forward(self, x):
+        return tg.sigmoid(self.net(x))[:, 0]
+
+
+def test_a_net_that_ends_in_a_sigmoid_says_a_probability():
+    trainer, X, y = binary()
+    logits = trainer.model
+    closed = tg.nn.Sequential(*logits.layers, tg.nn.Sigmoid())
+    # A sigmoid elsewhere is none at the end.
+    deeper = tg.nn.MLP((2, 1, 1), "sigmoid", rng=0)
+    drawn = [
+        regions(plot.decision_regions(net, X, y, steps=40))[0]
+        for net in (logits, closed, Flat(logits), lambda rows: tg.sigmoid(logits(rows)))
+    ]
+    for paths in drawn[1:]:
+        for one, other in zip(paths, drawn[0], strict=True):
+            np.testing.assert_array_equal(one.vertices, other.vertices)
+    drawn = [
+        regions(plot.decision_regions(net, X, y, steps=40))[0]
+        for net in (deeper, lambda rows: tg.sigmoid(deeper(rows)))
+    ]
+    for one, other in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(one.vertices, other.vertices)
+
+
+def test_a_net_without_parameters_or_with_plain_outputs_is_drawn():
+    class Radius(tg.nn.Module):
+        def forward(self, x):
+            return np.hypot(*x.T) - 1
+
+    class Plain(Radius):
+        def forward(self, x):
+            return super().forward(x.numpy() if isinstance(x, tg.Tensor) else x)
+
+    X, y = np.array([[0.0, 0.0], [2.0, 2.0]]), [0, 1]
+    for net in (Radius(), Plain()):
+        (lines,) = lines_of(plot.decision_regions(net, X, y, steps=60))
+        boundary = lines.get_paths()[list(lines.levels).index(0.5)].vertices
+        np.testing.assert_allclose(np.hypot(*boundary.T), 1, atol=0.01)
+
+
+def test_labels_that_a_net_does_not_know_are_refused():
+    net = tg.nn.MLP((2, 3), rng=0)
+    with pytest.raises(ValueError, match=r"3 outputs says classes 0 to 2; y holds 0, 3"):
+        plot.decision_regions(net, GOOD, [0, 1, 3], steps=10)
+    with pytest.raises(ValueError, match=r"y must hold 0 and 1; it holds 0, 2"):
+        plot.decision_regions(tg.nn.MLP((2, 1), rng=0), GOOD, [0, 2, 0], steps=10)
+
+
+def test_pictures_of_a_net_take_its_trainer():
+    trainer, X, _ = binary()
+    for draw in (plot.weights, lambda model: plot.activations(model, X)):
+        one, other = draw(trainer), draw(trainer.model)
+        assert [labels(ax) for ax in one] == [labels(ax) for ax in other]
+        for ax, same in zip(one, other, strict=True):
+            assert len(ax.images) + len(ax.patches) == len(same.images) + len(same.patches) > 0
+
+
 def test_a_model_that_overflows_is_not_drawn():
     trainer = trained(validation=False)
     trainer.model.parameters()[0].data = np.full((2, 8), 1e308)
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises(FloatingPointError, match="outputs are NaN or infinite"),
-    ):
-        plot.decision_regions(trainer, 10 * GOOD, [0, 1, 2], steps=10)
+    for model in (trainer, trainer.model):
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(FloatingPointError, match="outputs are NaN or infinite"),
+        ):
+            plot.decision_regions(model, 10 * GOOD, [0, 1, 2], steps=10)
 
 
 def outputs(net, X):

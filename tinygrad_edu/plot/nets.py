@@ -13,6 +13,7 @@ from tinygrad_edu.data import finite_numbers
 from tinygrad_edu.recording import no_grad
 from tinygrad_edu.style import COLOUR_MAP, COLOURS, labelled, one_for_each
 from tinygrad_edu.tensor import plain
+from tinygrad_edu.trainer import Trainer
 
 BINS = 50
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
@@ -36,7 +37,7 @@ def activations(model: Any, X: Any, axes: Any = None) -> list[Any]:
     through. Layers of the same activation have the same limits across.
 
     Args:
-        model: a `nn.MLP` or `nn.Sequential`, also of such.
+        model: a `nn.MLP` or `nn.Sequential`, also of such, or the `Trainer` of one.
         X: rows of finite numbers that the model takes.
         axes: matplotlib axes, one for each layer; by default new ones.
 
@@ -56,7 +57,7 @@ def activations(model: Any, X: Any, axes: Any = None) -> list[Any]:
         layer 2, sigmoid
         28.7 % saturated
     """
-    outputs = _outputs(model, X)
+    outputs = _outputs(model.model if isinstance(model, Trainer) else model, X)
     axes = one_for_each([f"layer {number}" for number, _, _ in outputs], axes)
     limits = {kind: _limits(kind, outputs) for _, kind, _ in outputs}
     for ax, (number, kind, values) in zip(axes, outputs, strict=True):
@@ -152,7 +153,7 @@ def weights(model: Any, axes: Any = None) -> list[Any]:
     output unit. The colours go from dark to light, so that 0 is in the middle in grey too.
 
     Args:
-        model: any `nn.Module`.
+        model: any `nn.Module`, or the `Trainer` of one.
         axes: matplotlib axes of one figure, one for each matrix; by default new ones.
 
     Raises:
@@ -166,8 +167,9 @@ def weights(model: Any, axes: Any = None) -> list[Any]:
         W1 (2, 50), output unit, input unit
         W2 (50, 3), output unit, input unit
     """
+    model = model.model if isinstance(model, Trainer) else model
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a tg.nn.Module, got {model!r:.60}")
+        raise TypeError(f"model must be a tg.nn.Module or its Trainer, got {model!r:.60}")
     matrices = nn.named_weights(model)
     if not matrices:
         raise ValueError(f"the model has no weight matrix:\n{model!r}")

@@ -8,9 +8,11 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import finite_numbers
+from tinygrad_edu.nn import Module
 from tinygrad_edu.recording import no_grad
 from tinygrad_edu.style import COLOURS, MARKERS, labelled, pyplot, region_colours
-from tinygrad_edu.tensor import plain
+from tinygrad_edu.tape import Tape
+from tinygrad_edu.tensor import Tensor, plain
 from tinygrad_edu.trainer import Trainer
 
 # From here on two classes would have the same colour and the same marker.
@@ -49,13 +51,15 @@ def decision_regions(
     """Draws what a model says of each point around the data; returns the axes.
 
     For classes: a region of each, bounded by lines, which the legend shows behind the marker; in
-    grey each has a lightness of its own. For the probability of class 1: shades, and
-    lines where it is 0.1, 0.5 and 0.9; the one at 0.5, the decision boundary, is solid.
+    grey each has a lightness of its own. For the probability of class 1: shades, and lines where it
+    is 0.1, 0.5 and 0.9; the one at 0.5, the decision boundary, is solid.
 
     Args:
-        predict: a `Trainer`, or a function of rows (n, 2) that returns for each its class, or as a
-            number from 0 to 1 the probability of class 1; (n,) or (n, 1). A Trainer with
-            `tg.binary_cross_entropy` gives the probability.
+        predict: a `Trainer`, a net, or a function of rows (n, 2) that returns for each its class,
+            or as a number from 0 to 1 the probability of class 1; (n,) or (n, 1). A Trainer with
+            `tg.binary_cross_entropy` gives the probability. Of a net (`tg.nn.Module`) with several
+            outputs the largest one is the class; a single output is the logit of class 1, or its
+            probability if the net ends in a sigmoid.
         X: (n, 2), finite numbers.
         y: (n,) or (n, 1), the class of each row: a whole number or a name.
         ax: matplotlib axes; by default new ones.
@@ -65,7 +69,7 @@ def decision_regions(
     Raises:
         ValueError, TypeError: data as in `scatter`, labels that do not go with what `predict`
             returns, or a `predict` that returns something else, such as scores.
-        FloatingPointError: the outputs of a Trainer's model are NaN or infinite.
+        FloatingPointError: the outputs of a net are NaN or infinite.
 
     Example:
         >>> import tinygrad_edu as tg
@@ -145,12 +149,29 @@ def _as_classes(values: Any, name: str) -> np.ndarray:
 
 def ask(predict: Any, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
     """What `predict` says of each row: its class, or as a float the probability of class 1."""
+    surely_probability = False
     if isinstance(predict, Trainer):
-        said = _ask_trainer(predict, rows, y)
+        dtype = predict.optimizer.params[0].dtype
+        said = _outputs(predict.model, rows.astype(dtype))
+        if predict.loss is neural.binary_cross_entropy:
+            said, surely_probability = neural.sigmoid(said), True
+        elif predict.loss is neural.cross_entropy:
+            said = _most_likely(said, y)
+    elif isinstance(predict, Module):
+        dtype = next((p.dtype for p in predict.parameters()), rows.dtype)
+        said = _outputs(predict, rows.astype(dtype))
+        if said.shape[1:] not in ((), (1,)):
+            said = _most_likely(said, y)
+        else:
+            surely_probability = True
+            if not _ends_in_sigmoid(predict, rows[:1].astype(dtype)):
+                said = neural.sigmoid(said)
     elif callable(predict):
         said = np.asarray(plain(predict(rows)))
     else:
-        raise TypeError(f"predict must be a Trainer or a function of rows, got {predict!r:.60}")
+        raise TypeError(
+            f"predict must be a Trainer, a net or a function of rows, got {predict!r:.60}"
+        )
     if said.shape not in ((len(rows),), (len(rows), 1)):
         raise ValueError(
             f"predict must return for each of {len(rows)} rows its class, or the probability of "
@@ -159,8 +180,7 @@ def ask(predict: Any, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
         )
     said = said.reshape(-1)
     # A function that returns 0.0 and 1.0 alone says the same either way; a movie needs one of them.
-    by_trainer = isinstance(predict, Trainer) and predict.loss is neural.binary_cross_entropy
-    if not by_trainer and (said.dtype.kind != "f" or (said == np.round(said)).all()):
+    if not surely_probability and (said.dtype.kind != "f" or (said == np.round(said)).all()):
         said = _as_classes(said, "what predict returned")
         if (said.dtype.kind == "U") != (y.dtype.kind == "U"):
             raise ValueError(
@@ -183,21 +203,38 @@ def ask(predict: Any, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
     return said
 
 
-def _ask_trainer(trainer: Trainer, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _outputs(model: Module, rows: np.ndarray) -> np.ndarray:
     with no_grad():
-        outputs = plain(trainer.model(rows.astype(trainer.optimizer.params[0].dtype)))
+        outputs = np.asarray(plain(model(rows)))
     if not np.isfinite(outputs).all():
         raise FloatingPointError("the model's outputs are NaN or infinite around the data")
-    if trainer.loss is neural.binary_cross_entropy:
-        return neural.sigmoid(outputs)
-    if trainer.loss is not neural.cross_entropy:
-        return outputs
+    return outputs
+
+
+def _most_likely(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
     if y.dtype.kind == "U" or y.min() < 0 or y.max() >= outputs.shape[-1]:
         raise ValueError(
             f"a model of {outputs.shape[-1]} outputs says classes 0 to {outputs.shape[-1] - 1}; y "
             f"holds {', '.join(map(str, np.unique(y)[[0, -1]]))}"
         )
     return outputs.argmax(axis=-1)
+
+
+def _ends_in_sigmoid(model: Module, row: np.ndarray) -> bool:
+    """Whether what the model says of a row comes from a sigmoid as it is, maybe in another shape.
+
+    The sigmoid of that would be no probability.
+    """
+    said = model(Tensor(row, requires_grad=True))
+    return (
+        isinstance(said, Tensor)
+        and said.requires_grad
+        and any(
+            entry.primitive is neural.sigmoid
+            and np.array_equal(np.ravel(entry.y), np.ravel(plain(said)))
+            for entry in Tape.of(said)
+        )
+    )
 
 
 def classes_of(said: list[np.ndarray], y: np.ndarray) -> np.ndarray:
