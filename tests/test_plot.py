@@ -1,6 +1,7 @@
 """Pictures: what is in the axes, read back from them."""
 
 import base64
+import copy
 import html.parser
 import io
 import itertools
@@ -830,6 +831,48 @@ def test_several_fits_and_minibatches_go_on_in_the_same_movie():
     movie, *_ = filmed([2, 1, 1], batch_size=30, every=3)
     assert [frame.step for frame in movie.noted] == [0, 3, 6]
     assert repr(movie) == "<movie of 3 frames, steps 0 to 6>"
+
+
+def test_another_trainer_of_the_same_model_goes_on_in_the_same_movie():
+    movie, trainer, X, y = filmed([4], every=2)
+    for epochs in (3, 2):
+        again = tg.Trainer(trainer.model, trainer.optimizer, l2=0.01, callbacks=[movie])
+        again.fit(X, y, epochs, progress=False)
+    assert [frame.step for frame in movie.noted] == [0, 2, 4, 6, 8]
+    once, *_ = filmed([9], every=2)
+    assert [frame.loss for frame in movie.noted] == [frame.loss for frame in once.noted]
+
+
+def test_a_movie_that_begins_late_counts_the_steps_before_it():
+    _, trainer, X, y = filmed([5])
+    movie = plot.BoundaryMovie(X, y, every=2, steps=5)
+    trainer.callbacks = [movie]
+    trainer.fit(X, y, 4, progress=False)
+    assert [frame.step for frame in movie.noted] == [5, 7, 9]
+    trainer.callbacks = []
+    trainer.fit(X, y, 10, progress=False)
+    trainer.callbacks = [movie]
+    trainer.fit(X, y, 2, progress=False)
+    assert [frame.step for frame in movie.noted] == [5, 7, 9, 21]
+
+
+def test_a_movie_of_another_model_is_refused():
+    movie, _, X, y = filmed([4])
+    net = tg.nn.MLP((2, 8, 3), rng=0)
+    before = net.state_dict()
+    other = tg.Trainer(net, tg.optim.Adam(net.parameters()), callbacks=[movie])
+    with pytest.raises(ValueError, match=r"another model, up to step 4; make a new BoundaryMovie"):
+        other.fit(X, y, 2, progress=False)
+    assert [frame.step for frame in movie.noted] == [0, 1, 2, 3, 4]
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_copied_trainer_goes_on_with_its_own_movie():
+    movie, trainer, X, y = filmed([2])
+    other = copy.deepcopy(trainer)
+    other.fit(X, y, 3, progress=False)
+    assert [len(each) for each in (movie, other.callbacks[0])] == [3, 6]
 
 
 def test_ctrl_c_leaves_a_movie_of_what_there_was(tmp_path):

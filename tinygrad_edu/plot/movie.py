@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu.data import finite_numbers
 from tinygrad_edu.files import as_a_whole
+from tinygrad_edu.nn import Module
 from tinygrad_edu.plot.regions import (
     Grid,
     ask,
@@ -22,7 +23,7 @@ from tinygrad_edu.plot.regions import (
 )
 from tinygrad_edu.recording import no_grad
 from tinygrad_edu.style import labelled, pyplot
-from tinygrad_edu.trainer import Callback, Trainer
+from tinygrad_edu.trainer import Callback, History, Trainer
 
 SUFFIXES = (".gif", ".html")
 # What stands on the buttons of matplotlib's player, by its names for them.
@@ -50,9 +51,10 @@ class Frame(NamedTuple):
 class BoundaryMovie(Callback):
     """Notes the decision regions while a net learns, and makes a movie of them.
 
-    Give it to a `Trainer` as a callback; several fits go on in the same movie, and Ctrl-C leaves
-    what there was. Each frame shows what `plot.decision_regions` shows, with the number of steps
-    taken, and the loss of the model on these data just then, L2 penalty included.
+    Give it to a `Trainer` as a callback; several fits go on in the same movie, also by another
+    Trainer of the same model, and Ctrl-C leaves what there was. Each frame shows what
+    `plot.decision_regions` shows, with the number of steps taken, and the loss of the model on
+    these data just then, L2 penalty included.
 
     The first frame is the model as it was before the first step, the others follow after every
     `every` steps. Whenever there would be more than `frames` of them, every second one is dropped
@@ -70,7 +72,8 @@ class BoundaryMovie(Callback):
         noted: the frames: tuples of the number of steps, the loss, and what the model said.
 
     Raises:
-        ValueError, TypeError: data as in `plot.scatter`, or numbers that are no such counts.
+        ValueError, TypeError: data as in `plot.scatter`, or numbers that are no such counts; while
+            training, if the movie is of another model.
         ModuleNotFoundError: matplotlib is missing; the extra `plot` brings it.
 
     Example:
@@ -98,18 +101,33 @@ class BoundaryMovie(Callback):
         self._grid = Grid.around(self._points[0], steps)
         self.every, self.frames = int(every), int(frames)
         self.noted: list[Frame] = []
+        self._model: Module | None = None
+        self._history: History | None = None
+        self._before = self._step = 0
 
     def on_gradients(self, trainer: Trainer) -> None:
         """Notes the model as it was at first."""
+        done = len(trainer.history) - 1
         if not self.noted:
-            self._note(trainer, len(trainer.history) - 1)
+            self._model, self._history = trainer.model, trainer.history
+            self._before, self._step = 0, done
+            self._note(trainer)
+        elif self._model is not trainer.model:
+            raise ValueError(
+                f"this movie shows another model, up to step {self._step}; make a new "
+                f"BoundaryMovie(X, y) for this one"
+            )
+        elif self._history is not trainer.history:
+            # Another trainer has a history of its own, whose steps come after those so far.
+            self._history, self._before = trainer.history, self._step - done
 
     def on_step_end(self, trainer: Trainer) -> None:
         """Notes the model if it is time."""
-        if self.noted and (len(trainer.history) - self.noted[0].step) % self.every == 0:
-            self._note(trainer, len(trainer.history))
+        self._step = self._before + len(trainer.history)
+        if self.noted and (self._step - self.noted[0].step) % self.every == 0:
+            self._note(trainer)
 
-    def _note(self, trainer: Trainer, step: int) -> None:
+    def _note(self, trainer: Trainer) -> None:
         X, y = self._points
         dtype = trainer.optimizer.params[0].dtype
         targets = self._y.astype(dtype) if self._y.dtype.kind == "f" else self._y
@@ -119,7 +137,7 @@ class BoundaryMovie(Callback):
             said = ask(trainer, self._grid.rows(), y)
         except FloatingPointError:
             return  # the trainer knows better what to say of a training that diverges
-        self.noted.append(Frame(step, loss, _small(said)))
+        self.noted.append(Frame(self._step, loss, _small(said)))
         if len(self.noted) > self.frames:
             self.noted = self.noted[::2]
             self.every *= 2
