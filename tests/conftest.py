@@ -1,8 +1,10 @@
 """Hypothesis profiles: fixed examples by default, fresh ones with HYPOTHESIS_PROFILE=random."""
 
+import contextlib
 import os
 
 import matplotlib
+import pytest
 from hypothesis import settings
 
 matplotlib.use("Agg")
@@ -11,3 +13,20 @@ settings.register_profile("fixed", derandomize=True, max_examples=40, deadline=N
 settings.register_profile("random", max_examples=40, deadline=None)
 settings.register_profile("thorough", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file can be written beyond some bytes."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def limited(room=2000):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

@@ -517,6 +517,25 @@ def test_a_plot_that_cannot_be_written_is_said_after_the_report(folder, check):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_full_disk_leaves_the_older_plot_and_no_open_figure(suffix, folder, check, full_disk):
+    (folder / f"x{suffix}").write_text("precious")
+    before, figures = sorted(folder.iterdir()), plt.get_fignums()
+    with full_disk():
+        status, out, err = check("mine:loss", "--shapes", "3", "--plot", f"x{suffix}")
+    assert status == COULD_NOT_CHECK
+    assert "gradient of loss: OK" in out
+    assert f"could not draw: --plot x{suffix}: " in err
+    assert (folder / f"x{suffix}").read_text() == "precious"
+    assert sorted(folder.iterdir()) == before
+    assert plt.get_fignums() == figures
+
+
+def test_a_plot_without_a_suffix_is_a_png(folder, check):
+    assert check("mine:loss", "--shapes", "3", "--plot", "x")[0] == OK
+    assert (folder / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_without_matplotlib_a_plot_is_refused_by_name(monkeypatch, check):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     result = check("mine:loss", "--shapes", "3", "--plot", "x.png")

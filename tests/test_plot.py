@@ -1108,6 +1108,33 @@ def test_bad_counts_are_refused(option, value):
         plot.BoundaryMovie(GOOD, [0, 1, 2], **{option: value})
 
 
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_full_disk_leaves_the_older_picture_and_no_open_figure(suffix, tmp_path, full_disk):
+    path = tmp_path / f"mine{suffix}"
+    path.write_text("precious")
+    ax = plot.nonlinearities()[0]
+    with full_disk(), pytest.raises(OSError, match="too large"):
+        plot.save(ax, path)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+    assert not plt.get_fignums()
+    plot.save(plot.nonlinearities()[0], path)
+    assert path.stat().st_size > 5000
+    assert list(tmp_path.iterdir()) == [path]
+    assert not plt.get_fignums()
+
+
+def test_a_picture_without_a_suffix_is_a_png_and_another_suffix_is_refused(tmp_path):
+    plot.save(plot.scatter(GOOD, [0, 1, 2]), str(tmp_path / "mine"))
+    with PIL.Image.open(tmp_path / "mine.png") as picture:
+        assert picture.size == (720, 540)
+    for path, error in ((tmp_path / "mine.doc", ValueError), (tmp_path / "no" / "x.png", OSError)):
+        with pytest.raises(error, match=r"'doc' is not supported|no folder"):
+            plot.save(plot.scatter(GOOD, [0, 1, 2]), path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+    assert not plt.get_fignums()
+
+
 def test_nonlinearities_are_drawn_beside_their_slopes():
     axes = plot.nonlinearities()
     assert [ax.get_title() for ax in axes] == ["sigmoid", "relu"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tinygrad_edu.files import as_a_whole
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; in grey the line or marker tells.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -86,6 +89,24 @@ def one_for_each(names: Sequence[str], axes: Any, across: int = 4) -> list[Any]:
 
 
 def save(ax: Any, path: Any) -> None:
-    """Writes the figure of the axes to a file and closes it."""
-    ax.figure.savefig(path, dpi=120)
-    pyplot().close(ax.figure)
+    """Writes the figure of the axes to a file and closes it, also if it could not be written.
+
+    An older file is replaced when all is done, or left alone.
+
+    Args:
+        ax: the axes, or the figure itself.
+        path: what matplotlib knows by its suffix, as `*.png` or `*.svg`; without one it gets
+            `.png`.
+
+    Raises:
+        OSError: there is no such folder, or no room.
+        ValueError: a suffix that matplotlib does not know.
+    """
+    figure, path = ax.figure, Path(path)
+    if not path.suffix:
+        path = path.with_name(f"{path.name}.png")
+    try:
+        with as_a_whole(path) as unfinished:
+            figure.savefig(unfinished, dpi=120)
+    finally:
+        pyplot().close(figure)

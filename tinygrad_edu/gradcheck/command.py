@@ -59,8 +59,10 @@ def run(options: Any) -> int:
         # Whoever read has read enough. Python writes what is left when it ends: to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if options.plot is not None and any(np.isfinite(i.measured).any() for i in report.inputs):
+        from tinygrad_edu.style import save
+
         try:
-            _save(report.plot(), options.plot)
+            save(report.plot(), options.plot)
         except OSError as error:
             return _could_not(f"--plot {options.plot}: {error}", "draw")
     return {Verdict.OK: OK, Verdict.WRONG: WRONG}.get(report.verdict, COULD_NOT_CHECK)
@@ -98,12 +100,3 @@ def _check_plot(path: Path) -> None:
     kind, kinds = path.suffix[1:].lower(), FigureCanvasBase.get_supported_filetypes()
     if kind and kind not in kinds:
         raise Unusable(f"--plot {path}: {kind} is none of {', '.join(sorted(kinds))}")
-
-
-def _save(figure: Any, path: Path) -> None:
-    from tinygrad_edu.style import pyplot
-
-    try:
-        figure.savefig(path, dpi=120)
-    finally:
-        pyplot().close(figure)
