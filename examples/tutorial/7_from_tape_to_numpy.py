@@ -112,7 +112,8 @@ print(np.isclose(step(*params)[0], loss(*params), rtol=0, atol=1e-12))
 # %% [markdown]
 # ## Try
 #
-# Multiply `params[2]`, which is $W_2$, by 1000 and call `loss(*params)` as it is written. Then do
-# the same with the source (`names["W2"] *= 1000` and `exec` again). You should find that one
-# overflows and the other does not. Then write the backward pass of a net with one more hidden layer
-# by hand, before you have it printed.
+# Multiply `params[2]`, which is the trained $W_2$, by 1000 and call `loss(*params)` as it stands.
+# Then run the source on the same: `names.update(zip(["W1", "b1", "W2", "b2"], params))`, `exec`
+# again, and look at `names["loss"]`. You should find that one overflows and the other does not: its
+# loss is 0, since the net is now certain of each point, and right. Then write the backward pass of
+# a net with one more hidden layer by hand, before you have it printed.
