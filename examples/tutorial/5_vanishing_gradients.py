@@ -2,8 +2,7 @@
 # # 5. Vanishing gradients
 #
 # Why does a deep net of sigmoids hardly learn, when one of ReLUs does? The answer is a product. The
-# sigmoid is $\sigma(z) = 1 / (1 + e^{-z})$. Since $1 - \sigma = e^{-z} / (1 + e^{-z})$, its slope
-# is
+# sigmoid is $\sigma(z) = 1 / (1 + e^{-z})$. As $1 - \sigma = e^{-z} / (1 + e^{-z})$, its slope is
 #
 # $$\sigma' = \frac{e^{-z}}{(1 + e^{-z})^2} = \sigma (1 - \sigma)
 # = \frac14 - \left(\sigma - \frac12\right)^2 \le \frac14,$$
@@ -55,8 +54,7 @@ for n in (1, 5, 9):
 # $i$ and the $n$ values of $m$ this is $2 \|\Delta\|^2$: the weights stretch by about $\sqrt2$.
 # Slopes of at most $\frac14$ turn that into $\sqrt2 / 4$, a good third, or less, for each layer.
 # With ReLUs about half of the slopes are 1, the others 0; that halves the square and gives
-# $\sqrt{2/2} = 1$. (About, as a draw is not the mean, and as $\Delta$ has come through a forward
-# pass with the same weights.)
+# $\sqrt{2/2} = 1$. (About: a draw is not the mean, and $\Delta$ has come through the same weights.)
 #
 # We measure it, with 6 hidden layers of 50 units and the same weights for both nets. `b` has a row
 # for each point here, so that its gradient is $\Delta$ itself and not yet summed over the points.
@@ -115,5 +113,7 @@ if "--out" in sys.argv:
 # ## Try
 #
 # The slope of $\tanh$ is $1 - \tanh^2$: derive it, and where it is 1. If all slopes were 1, what
-# variance of the weights would keep $\|\Delta\|$ as it is? Put `np.tanh` in place of the sigmoid,
-# and that variance. Its factors should come to about 1, and those of the ReLUs to $\sqrt{1/2}$.
+# variance of the weights would keep $\|\Delta\|$ as it is? Draw `W` with that, and in `nets` put
+# `"tanh": np.tanh` in place of the sigmoid (the key, too: the nets that are trained go by it). Its
+# factors should come to about 1, those of the ReLUs to $\sqrt{1/2}$, and the trained nets learn,
+# with variance $2/n$ as above or `init="glorot"`, which is $1/n$ between layers of equal size.
