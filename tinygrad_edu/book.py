@@ -1,15 +1,18 @@
 """The rule book as text: every function with its derivative lines, as they stand in the source."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import functools
 import importlib
-import inspect
+import linecache
 import pkgutil
+import re
 import textwrap
-from collections.abc import Callable
-from types import CodeType
+import warnings
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from tinygrad_edu import calculus
@@ -97,52 +100,137 @@ def name(entry: Primitive | Function) -> str:
 def rule_source(rule: Function) -> str:
     """The source of a rule: of a lambda its expression, of a function the whole.
 
+    It is the code that runs, of a decorated function that of the decorator, below what the rule
+    was given or has captured.
+
+    Raises:
+        OSError: there is no source, or it was edited after the rule was made.
+
     Example:
         >>> import numpy as np
         >>> rule_source(PRIMITIVES[np.divide].rules[1])
         '-g * y / b'
     """
-    if isinstance(rule, functools.partial):
-        given = inspect.signature(rule.func).bind_partial(*rule.args, **rule.keywords).arguments
-        return _with(given, rule_source(rule.func))
-    if not hasattr(rule, "__code__"):
-        return _shown(rule)
-    if rule.__name__ != "<lambda>":
-        source = _without_docstring(textwrap.dedent(inspect.getsource(rule)))
-        return _with(dict(inspect.getclosurevars(rule).nonlocals), source)
-    return _lambda_source(rule.__code__, inspect.getsourcefile(rule) or "")
-
-
-@functools.lru_cache(1024)
-def _lambda_source(code: CodeType, file: str) -> str:
-    """The expression of a lambda; to cut it out of its file takes milliseconds."""
-    source, lambdas = _lambdas(file)
-    line = code.co_firstlineno
-    columns = [c for at, _, c, _ in code.co_positions() if at == line and c]
-    # There may be several on a line: this one begins before its code, and last of those.
-    before = [n for n in lambdas if n.lineno == line and n.col_offset < min(columns, default=999)]
-    body = max(before, key=lambda node: node.col_offset).body
-    return textwrap.dedent(ast.get_source_segment(source, body, padded=True) or "").strip()
-
-
-def _with(given: dict[str, Any], source: str) -> str:
-    """The source, below what some of its names stand for."""
+    function: Any = rule
+    args: tuple[Any, ...] = ()
+    given: dict[str, Any] = {}
+    while not isinstance(function, FunctionType):
+        if isinstance(function, functools.partial):
+            args, given = (*function.args, *args), function.keywords | given
+            function = function.func
+        elif isinstance(function, MethodType):
+            function, args = function.__func__, (function.__self__, *args)
+        elif isinstance(function, Primitive) or not isinstance(
+            type(function).__call__, FunctionType
+        ):
+            return _shown(rule)
+        else:
+            function = MethodType(type(function).__call__, function)
+    code = function.__code__
+    source = _source(code, code.co_filename)
+    if source is None:
+        raise OSError(
+            f"line {code.co_firstlineno} of {code.co_filename} is not the source of "
+            f"{code.co_name}: it never was a file, or was edited after the import"
+        )
+    names = code.co_varnames[: code.co_argcount]
+    given = dict(zip(names, args, strict=False)) | given
+    if len(args) > len(names):
+        given["*args"] = args[len(names) :]
+    for captured, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        given[captured] = cell.cell_contents
     if not given:
         return source
     return f"# with {', '.join(f'{key}={_shown(v)}' for key, v in given.items())}\n{source}"
 
 
+@functools.lru_cache(1024)
+def _source(code: CodeType, file: str) -> str | None:
+    """The source of a piece of code if its file has it still; to look takes milliseconds."""
+    linecache.checkcache(file)
+    source = "".join(linecache.getlines(file))
+    flags = code.co_flags & __future__.annotations.compiler_flag
+    line = code.co_firstlineno
+    try:
+        tree, codes = _compiled(source, flags)
+        part = [s for s in tree.body if _first_line(s) <= line <= (s.end_lineno or line)]
+        # Equal pieces of code agree in their lines and columns, too. A notebook compiles the
+        # statements of a cell one by one, and a call of what a file imports depends on that.
+        if code not in codes and code not in _inner(_compile(ast.Module(part, []), flags)):
+            return None
+    except (SyntaxError, ValueError):
+        return None
+    nodes = [node for statement in part for node in ast.walk(statement)]
+    if code.co_name != "<lambda>":
+        functions = [n for n in nodes if isinstance(n, ast.FunctionDef) and _first_line(n) == line]
+        return _without_docstring(source, functions[0]) if functions else None
+    body = _body([n.body for n in nodes if isinstance(n, ast.Lambda) and n.lineno == line], code)
+    if body is None:
+        return None
+    return textwrap.dedent(ast.get_source_segment(source, body, padded=True) or "").strip()
+
+
+def _body(bodies: list[ast.expr], code: CodeType) -> ast.expr | None:
+    """The expression of a lambda, among those of the lambdas that begin on its line."""
+    # What belongs to no expression has no columns, or 0 for both.
+    spans = [
+        ((start, left), (end, right))
+        for start, end, left, right in code.co_positions()
+        if start is not None and end is not None and left is not None and right
+    ]
+    around = [
+        body
+        for body in bodies
+        if all((body.lineno, body.col_offset) <= first for first, _ in spans)
+        and all(last <= (body.end_lineno or 0, body.end_col_offset or 0) for _, last in spans)
+    ]
+    if not spans and len(around) > 1:
+        return None
+    # Those that are around are around each other, too.
+    return max(around, key=lambda body: (body.lineno, body.col_offset), default=None)
+
+
+@functools.lru_cache(64)
+def _compiled(source: str, flags: int) -> tuple[ast.Module, frozenset[CodeType]]:
+    """The syntax tree of a file and the code of all functions in it."""
+    tree = _quietly(ast.parse, source)
+    return tree, frozenset(_inner(_compile(tree, flags)))
+
+
+def _compile(tree: ast.Module, flags: int) -> CodeType:
+    return _quietly(compile, tree, "", "exec", flags, dont_inherit=True)
+
+
+def _quietly(f: Function, *args: Any, **keywords: Any) -> Any:
+    """Calls a compiler, which has already warned when the file was imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return f(*args, **keywords)
+
+
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    """The pieces of code within a piece of code, such as those of functions."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _inner(constant)
+
+
+def _first_line(node: ast.stmt) -> int:
+    """The line at which a statement begins, with its decorators."""
+    return min(n.lineno for n in (node, *getattr(node, "decorator_list", ())))
+
+
 def _shown(value: Any) -> str:
-    """A value as it is called in the source."""
-    named = isinstance(value, Primitive) or callable(value)
-    return name(value) if named else repr(value)
-
-
-@functools.cache
-def _lambdas(file: str) -> tuple[str, list[ast.Lambda]]:
-    with open(file, encoding="utf-8") as opened:
-        source = opened.read()
-    return source, [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Lambda)]
+    """A value as it is called in the source, in one line."""
+    if isinstance(value, functools.partial):
+        keywords = [f"{key}={_shown(v)}" for key, v in value.keywords.items()]
+        return f"partial({', '.join([_shown(value.func), *map(_shown, value.args), *keywords])})"
+    if isinstance(value, Primitive) or (callable(value) and hasattr(value, "__name__")):
+        return name(value)
+    # An address in memory says nothing, and is another one the next time.
+    text = " ".join(re.sub(r" at 0x\w+", "", repr(value)).split())
+    return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
 def _rules(primitive: Primitive) -> list[tuple[str, Function]]:
@@ -159,7 +247,10 @@ def _entry(entry: Primitive | Function) -> str:
         return f"{name(entry)}, in terms of others:\n{_indented(rule_source(COMPOSITIONS[entry]))}"
     lines = [f"{entry.name}({', '.join(entry.parameters)})"]
     for parameter, rule in _rules(entry):
-        source = rule_source(rule)
+        try:
+            source = rule_source(rule)
+        except OSError:
+            source = "a rule whose source is not in a file"
         lines.append(
             f"  {parameter}:  {source}"
             if "\n" not in source
@@ -168,15 +259,21 @@ def _entry(entry: Primitive | Function) -> str:
     return "\n".join(lines)
 
 
-def _without_docstring(source: str) -> str:
+def _without_docstring(source: str, node: ast.FunctionDef) -> str:
     """The source of a function from its `def` on, without the docstring."""
-    node = ast.parse(source).body[0]
-    assert isinstance(node, ast.FunctionDef)
-    lines = source.rstrip().splitlines()
-    first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-    if ast.get_docstring(node) is None:
-        last = first - 1
-    return "\n".join(lines[node.lineno - 1 : first - 1] + lines[last:])
+    lines = source.split("\n")[: node.end_lineno]
+    above, kept = lines[: node.lineno - 1], lines[node.lineno - 1 :]
+    if ast.get_docstring(node) is not None and len(node.body) > 1:
+        docstring, following = node.body[:2]
+        start, end = docstring.lineno - 1, docstring.end_lineno or 0
+        if following.lineno == end:  # on the docstring's line, behind a semicolon
+            before = lines[start].encode()[: docstring.col_offset]
+            behind = lines[end - 1].encode()[following.col_offset :]
+            between = [(before + behind).decode()]
+        else:
+            between = []
+        kept = lines[len(above) : start] + between + lines[end:]
+    return textwrap.dedent("\n".join(kept))
 
 
 def _indented(lines: str) -> str:
