@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
+from tinygrad_edu import target
 from tinygrad_edu.__main__ import main
 
 OK, WRONG, COULD_NOT_CHECK = 0, 1, 2
@@ -188,12 +189,67 @@ def test_shapes_that_do_not_fit_the_function_are_shown_as_its_error(check):
     assert "could not check: ValueError" in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("shapes", [["3"], ["3", "3", "3"]])
-def test_too_few_or_too_many_shapes_are_refused(shapes, check):
-    status, out, err = check("mine:product", "--shapes", *shapes)
-    assert (status, out) == (COULD_NOT_CHECK, "")
-    assert "TypeError" in err.splitlines()[-1]
-    assert "product()" in err.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mine:product", "--shapes", "3"], r"mine:product takes .*\(a, b\), but 1 .*'b'"),
+        (["mine:product", "--shapes", "3", "3", "3"], r"\(a, b\), but 3 .*too many"),
+        (["mine:product"], r"\(a, b\), but 0 were given .*'a'"),
+        (["mine:nothing_given", "--values", "1"], r"mine:nothing_given .*\(\), but 1"),
+        (["mine:loss", "--shapes", "3", "--gradient", "mine:product"], r"mine:product .*but 1"),
+    ],
+)
+def test_too_few_or_too_many_inputs_are_refused(arguments, words, check, folder):
+    with (folder / "mine.py").open("a") as file:
+        file.write("\n\ndef nothing_given():\n    return 1.0\n")
+    result = check(*arguments)
+    assert refused(result, words)
+    assert "--shapes, --values or --inputs" in result[2]
+
+
+@pytest.mark.parametrize("more", [[], ["--values", "1"], ["--shapes", "3", "3", "3"]])
+def test_explain_says_which_inputs_are_missing(more, capsys, folder):
+    assert main(["explain", "mine:product", *more]) == COULD_NOT_CHECK
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"could not explain: mine:product takes .*\(a, b\), but \d .*\n", err)
+    assert not (folder / "tape.html").exists()
+
+
+WRAPPED = """
+import functools
+
+
+def with_weights(f):
+    @functools.wraps(f)
+    def called(x):
+        return f(x, 3.0)
+
+    return called
+
+
+@with_weights
+def loss(x, w):
+    return (w * x).sum()
+
+
+def optional(x, power=2, *others):
+    return (x**power).sum()
+
+
+class Model:
+    def __call__(self, x):
+        return (x * x).sum()
+
+
+model = Model()
+"""
+
+
+@pytest.mark.parametrize("function", ["loss", "optional", "model"])
+def test_a_function_is_called_with_what_it_takes(function, check, folder):
+    (folder / "wrapped.py").write_text(WRAPPED)
+    assert check(f"wrapped:{function}", "--shapes", "3")[0] == OK
 
 
 @pytest.mark.parametrize(
@@ -273,6 +329,48 @@ def test_shapes_as_people_write_them(shape, words, check):
 )
 def test_bad_options_are_refused_before_any_work(options, words, check):
     assert refused(check("mine:loss", *options), words)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1", "-1e-3"],
+        ["1", "-2."],
+        ["-1e-3", "1"],
+        ["-2", "-.5"],
+        ["-0.5", "-1E+3"],
+        ["123456789012345678901", "-123456789012345678901"],
+        ["1e300", "-1e-320"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_as_people_write_them(values, folder, capsys):
+    (folder / "said.py").write_text("def said(a, b):\n    print(repr((a, b)))\n    return a * b\n")
+    main(["check", "said:said", "--values", *values, "--order", "1"])
+    first = next(line for line in capsys.readouterr().out.splitlines() if "(" in line)
+    assert first == repr(tuple(map(float, values)))
+
+
+def test_large_whole_numbers_in_an_array(check):
+    assert check("mine:loss", "--values", f"[1, -2.5, {10**30}]")[0] == OK
+    found = target.parse_value(f"[[1, {10**30}]]")
+    np.testing.assert_array_equal(found, [[1.0, 1e30]], strict=True)
+
+
+@pytest.mark.parametrize("value", ["1e400", "-1e400", "[1, 1e400]", "9" * 400, f"[1, {'9' * 400}]"])
+def test_numbers_that_are_not_finite_are_refused(value, check):
+    assert refused(check("mine:loss", "--values", value), "too large for a floating-point number")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "x", "inf", "nan", "None", "True", "'1'", "1j", "{1}", "[1, None]"),
+        *("[[1], [2, 3]]", f"[True, {10**30}]", f"['1', {10**30}]", "1 2", "--1x"),
+    ],
+)
+def test_what_is_no_number_is_refused(value, check):
+    assert refused(check("mine:loss", f"--values={value}"), "neither a number nor an array")
 
 
 # Files of inputs.
@@ -545,16 +643,39 @@ def test_without_matplotlib_a_plot_is_refused_by_name(monkeypatch, check):
 # As a command.
 
 
-def command(*arguments, cwd):
-    environment = {**os.environ, "PYTHONPATH": str(Path(tg.__file__).parents[1])}
+def command(*arguments, cwd, called="check", **environment):
+    environment |= {**os.environ, "PYTHONPATH": str(Path(tg.__file__).parents[1])}
     return subprocess.run(
-        [sys.executable, "-m", "tinygrad_edu", "check", *arguments],
+        [sys.executable, "-m", "tinygrad_edu", called, *arguments],
         cwd=cwd,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("called", ["check", "explain"])
+def test_a_file_whose_name_is_not_valid_utf_8_is_refused(called, folder):
+    name = os.fsdecode(b"caf\351.py")
+    (folder / name).write_text(MODULE)
+    for place in (name, name.removesuffix(".py")):
+        result = command(f"{place}:loss", "--shapes", "3", cwd=folder, called=called)
+        assert result.returncode == COULD_NOT_CHECK
+        assert result.stdout == ""
+        assert re.fullmatch(
+            rf"could not {called}: .*'caf\\udce9(\.py)?' is not valid UTF-8.*\n", result.stderr
+        )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_page_may_have_a_name_that_is_not_valid_utf_8(encoding, folder):
+    arguments = ("mine:loss", "--shapes", "3", "--out", os.fsdecode(b"caf\351.html"))
+    strict = f"{encoding}:strict"
+    result = command(*arguments, cwd=folder, called="explain", PYTHONIOENCODING=strict)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(r"caf\udce9.html: ")
+    assert b"caf\351.html" in os.listdir(os.fsencode(folder))
 
 
 @pytest.mark.parametrize(

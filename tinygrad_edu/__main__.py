@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     rules.add_argument("name", nargs="?", default="", help="only functions with this in the name")
     rules.add_argument("--table", action="store_true", help="the names alone, as in the README")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name of a file need not be valid UTF-8, and not every terminal has every letter.
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = parser.parse_args(arguments)
     if options.command == "rules":
         return _rules(options.name, options.table)

@@ -6,7 +6,9 @@ import argparse
 import ast
 import importlib
 import importlib.util
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 
 from tinygrad_edu.trees import argument_names
 
-__all__ = ["Unusable", "add_arguments", "inputs", "load", "parse_shape", "parse_value"]
+__all__ = ["Unusable", "add_arguments", "check", "inputs", "load", "parse_shape", "parse_value"]
 
 
 class Unusable(Exception):
@@ -26,6 +28,8 @@ class Unusable(Exception):
 
 def add_arguments(parser: Any) -> None:
     """Adds the arguments that name the function and its inputs to an argparse parser."""
+    # As argparse has it, -1e-3 and -2. would be options.
+    parser._negative_number_matcher = re.compile(r"-\.?\d")
     parser.add_argument("function", metavar="MODULE:FUNCTION", help="or FILE.py:FUNCTION")
     given = parser.add_mutually_exclusive_group()
     given.add_argument(
@@ -78,11 +82,18 @@ def parse_value(text: str) -> Any:
         value = np.array(ast.literal_eval(text.strip()))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         value = np.array(None)
-    if value.dtype.kind not in "iuf":
+    # Whole numbers of more than 64 bits are objects to NumPy.
+    if value.dtype.kind not in "iuf" and not all(type(x) in (int, float) for x in value.flat):
         raise argparse.ArgumentTypeError(
             f"{text!r:.60} is neither a number nor an array such as [1, 2]"
         )
-    return value.astype(float) if value.ndim else float(value)
+    try:
+        value = value.astype(float)
+    except OverflowError:
+        value = np.array(np.inf)
+    if not np.isfinite(value).all():
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is too large for a floating-point number")
+    return value if value.ndim else float(value)
 
 
 def load(target: str) -> Callable[..., Any]:
@@ -94,6 +105,11 @@ def load(target: str) -> Callable[..., Any]:
     place, _, name = target.rpartition(":")
     if not place or not name:
         raise Unusable(f"{target!r} is not of the form MODULE:FUNCTION or FILE.py:FUNCTION")
+    try:
+        Path(place).name.encode()
+    except UnicodeEncodeError as error:
+        # Reports and pages name the file.
+        raise Unusable(f"the name of the file {place!a} is not valid UTF-8: rename it") from error
     try:
         found: Any = _file(place) if place.endswith(".py") else _module(place, os.getcwd())
     except (Exception, SystemExit) as error:
@@ -153,8 +169,35 @@ def inputs(options: Any, f: Callable[..., Any]) -> list[Any]:
     """The inputs that the command line names.
 
     Raises:
-        Unusable: they cannot be read or made.
+        Unusable: they cannot be read or made, or there are too few or too many for `f`.
     """
+    args = _given(options, f)
+    check(options.function, f, args)
+    return args
+
+
+def check(name: str, f: Callable[..., Any], args: list[Any]) -> None:
+    """Refuses a function that cannot be called with so many arguments.
+
+    Raises:
+        Unusable: it takes fewer or more.
+    """
+    try:
+        # What a wrapper says that it wraps may take others than the wrapper.
+        signature = inspect.signature(f, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # some functions do not tell
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        raise Unusable(
+            f"{name} takes the arguments {signature}, but {len(args)} were given ({error}): "
+            f"give them with --shapes, --values or --inputs"
+        ) from error
+
+
+def _given(options: Any, f: Callable[..., Any]) -> list[Any]:
+    """The inputs, of whatever number."""
     if options.seed < 0:
         raise Unusable(f"--seed must be at least 0, got {options.seed}")
     if options.values is not None:

@@ -45,6 +45,8 @@ def run(options: Any) -> int:
         args = target.inputs(options, f)
         if not args:
             raise Unusable("there is no input: pass --shapes, --values or --inputs")
+        if gradient is not None:
+            target.check(options.gradient, gradient, args)
     except Unusable as error:
         return _could_not(str(error))
     try:
