@@ -1249,3 +1249,20 @@ def test_python_numbers_stay_so():
     x = np.ones(3, np.float32)
     assert tg.compile(lambda x, a: np.sum(x) * a**2)(x, 0.3).dtype == np.float32
     assert tg.compile(lambda x, a: np.sum(x) * abs(a))(x, -0.3).dtype == np.float32
+
+
+@pytest.mark.parametrize("index", [np.array([1, -1]), np.array([[0], [0]])])
+def test_of_values_assigned_to_one_place_the_last_alone_has_a_gradient(index):
+    def f(x, value, index):
+        y = x * 1
+        y[index] = value
+        return np.sum(y * np.array([1.0, 2.0]))
+
+    args = np.array([0.0, 1.0]), np.array([3.0]), index
+    right = tg.grad(f, (0, 1))(*args)
+    for gradients in (
+        tg.compile(tg.grad(f, (0, 1)))(*args),
+        tg.compile(tg.grad(lambda x, v: f(x, v, index), (0, 1)))(*args[:2]),
+    ):
+        for found, gradient in zip(gradients, right, strict=True):
+            np.testing.assert_array_equal(found, gradient)

@@ -7,8 +7,9 @@ import types
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given, settings
 from hypothesis.extra import numpy as hnp
+from ops import CASES
 
 import tinygrad_edu as tg
 
@@ -315,3 +316,56 @@ def test_a_program_says_where_it_gives_nan_and_the_engine_refuses():
     source = tg.record(f, x).source(backward=True)
     assert source.startswith("# At these values a gradient is 0 * inf: NaN here, an error of the")
     assert np.isnan(run(source)["dx"][0])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", [c for c in CASES if c.op is not np.choose], ids=lambda c: c.name)
+@settings(max_examples=3)
+@given(data=st.data())
+def test_every_operation_has_a_program(case, data):
+    arrays, parameters = data.draw(case.arguments)
+    arrays = tuple(map(np.array, arrays))
+
+    def f(*xs):
+        ys = case.call(*xs, **parameters)
+        rng = np.random.default_rng(0)
+        ys = ys if isinstance(ys, (tuple, list)) else [ys]
+        return sum(np.sum(y * rng.uniform(1, 2, np.shape(y))) for y in ys)
+
+    value, gradients = tg.value_and_grad(f, argnums=tuple(range(len(arrays))))(*arrays)
+    assume(np.isfinite(value))
+    source = tg.record(f, *arrays).source(backward=True)
+    names = run(source)
+    np.testing.assert_allclose(names[source.results[0]], value, rtol=1e-12, atol=1e-12)
+    # An argument that has no influence has no gradient in the program.
+    found = [names[name] for name in source.results[1:] if np.any(names[name])]
+    known = [g for g in gradients if np.any(g)]
+    for gradient, right in zip(found, known, strict=True):
+        assert np.shape(gradient) == np.shape(right)
+        np.testing.assert_allclose(gradient, right, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda v: np.put_along_axis(v, np.argsort(v)[:1], 0.5, -1),
+        lambda v: np.put(v, [0], 0.5),
+    ],
+)
+def test_what_is_written_at_computed_places(f):
+    def written(x):
+        y = x * 1
+        f(y)
+        return np.sum(y * y)
+
+    x = np.array([3.0, 1.0, 2.0])
+    source = tg.record(written, x).source(backward=True)
+    gradients_of(source, written, x)
+
+
+def test_a_mask_is_no_range_of_numbers():
+    mask = np.array([False, True])
+    source = tg.record(
+        lambda x: np.sum(x[[False, True]] * 3) + np.sum(x * (mask * 2.0)), np.ones(2)
+    )
+    assert run(source.source(backward=True))["loss"] == 5

@@ -8,6 +8,7 @@ of values, and the rules of a walk back.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from tinygrad_edu.tensor import (
     lift,
     plain,
 )
+from tinygrad_edu.trees import tree_leaves
 
 __all__ = ["CompileError", "Trace", "Walk", "naming", "pack", "tracing", "variable"]
 
@@ -92,6 +94,10 @@ class Trace:
 
     def record(self, primitive: Primitive, args: Any, keywords: dict[str, Any]) -> Tensor:
         """Computes an operation and writes it on the tape; see `tensor.record`."""
+        for name, value in keywords.items():
+            if any(isinstance(leaf, Tensor) for leaf in tree_leaves(value)):
+                self.refuse(f"{primitive.name} with {name}= computed")
+                keywords = {**keywords, name: plain(value)}
         tensors = [self._packed(argument) for argument in args]
         values = [
             _value(argument) if isinstance(argument, Tensor) else self._constant(argument, p)
@@ -156,6 +162,8 @@ class Trace:
         parameters = parameters[2:] if rule in primitive.rules else parameters
         args, keywords = list(args), dict(keywords)
         for parameter in parameters[len(args) :]:
+            if parameter.name in _keyword_only(primitive):
+                break
             if not any(isinstance(value, Tensor) for value in keywords.values()):
                 break
             args.append(keywords.pop(parameter.name, parameter.default))
@@ -247,6 +255,16 @@ class Trace:
         elif isinstance(argument, np.ndarray):
             self.constants.append(argument)
         return argument if self.strict else _own_if_small(argument)
+
+
+@functools.cache
+def _keyword_only(primitive: Primitive) -> set[str]:
+    """The arguments that an operation takes by keyword alone, as np.mean does `where`."""
+    try:
+        parameters = inspect.signature(primitive.forward).parameters.values()
+    except (TypeError, ValueError):  # of a ufunc
+        return set()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _flows(primitive: Primitive, inputs: Any, y: Any) -> bool:

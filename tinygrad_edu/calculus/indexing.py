@@ -48,8 +48,7 @@ def _setitem_dvalue(g: Any, y: Any, x: Any, value: Any, index: Any) -> Any:
     g = g[index]
     if _by_position(index):
         number = np.arange(g.size).reshape(g.shape)
-        written_last = np.empty(x.shape, int)
-        written_last[index] = number
+        written_last = setitem(np.zeros(x.shape, int), number, index)
         g = np.where(written_last[index] == number, g, 0)
     # NumPy lets the value have more axes than the place if they have length 1.
     return unbroadcast(g, value.shape[max(value.ndim - g.ndim, 0) :]).reshape(value.shape)
@@ -57,6 +56,7 @@ def _setitem_dvalue(g: Any, y: Any, x: Any, value: Any, index: Any) -> Any:
 
 def _by_position(index: Any) -> bool:
     """Whether an index lists positions, so that it can name one twice."""
+    index = getattr(index, "_array", index)  # in a program that is traced it is a Tensor
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype != bool for part in parts)
 

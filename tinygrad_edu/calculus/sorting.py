@@ -31,7 +31,8 @@ def _sort_back(
     *,
     stable: Any = None,
 ) -> Any:
-    return put_back(g, np.take_along_axis(places(a), _order(a, axis), axis), a)
+    positions = places(a) if axis is not None else places(a).reshape(-1)
+    return put_back(g, np.take_along_axis(positions, _order(a, axis), axis), a)
 
 
 def _partition_back(
@@ -213,4 +214,4 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 
 
 constant(np.argpartition, np.lexsort, np.searchsorted, np.digitize, np.isin)
-constant(np.argwhere, np.flatnonzero, np.array_equiv)
+constant(np.argwhere, np.flatnonzero, np.array_equiv, np.unravel_index)

@@ -275,7 +275,9 @@ def _gradients(y: Any, targets: list[Entry] | None, trace: _NamingTrace) -> dict
     """The gradients of a single number; the trace is told of a NaN that the engine would mend."""
     entries, ones = reachable(y._own_entry()), np.ones(y.shape, y.dtype)
     with np.errstate(all="ignore"):
-        found = walk_back(entries, Tensor(ones), targets, lift, mended=False)
+        walked = walk_back(entries, Tensor(ones), targets, lift, mended=False)
+        # What does not depend on any value at all comes as a plain array.
+        found = {e: g if isinstance(g, Tensor) else Tensor(g) for e, g in walked.items()}
         if any(np.isnan(g._array).any() for g in found.values()):
             try:
                 mended = walk_back(entries, ones, targets)
@@ -541,7 +543,8 @@ class _Printer(Expressions):
             return repr(value).replace("inf", "np.inf").replace("nan", "np.nan")
         if isinstance(value, np.ndarray):
             n = value.size
-            if value.ndim == 1 and n > 1 and np.array_equal(value, np.arange(n)):
+            is_range = value.ndim == 1 and n > 1 and value.dtype == np.intp
+            if is_range and np.array_equal(value, np.arange(n)):
                 return f"np.arange({n})"
             return self._given(value)
         if isinstance(value, (type, np.dtype)):
