@@ -369,3 +369,35 @@ def test_a_mask_is_no_range_of_numbers():
         lambda x: np.sum(x[[False, True]] * 3) + np.sum(x * (mask * 2.0)), np.ones(2)
     )
     assert run(source.source(backward=True))["loss"] == 5
+
+
+def test_whole_numbers_cannot_be_recorded():
+    with pytest.raises(ValueError, match=r"a holds 1, and whole numbers .* write 1.0 for 1$"):
+        tg.record(lambda a, b: a * b, 1, 2)
+    with pytest.raises(ValueError, match=r"c holds 3, and whole"):
+        tg.record(lambda a, c: c * 2, 1.5, [3])
+    with pytest.raises(ValueError, match="did nothing with its arguments"):
+        tg.record(lambda a: 3, 1.0)
+
+
+@pytest.mark.parametrize("returns_loss", [True, False])
+def test_a_recorded_function_does_not_walk_back_itself(returns_loss):
+    def f(x):
+        loss = np.sum(x * x)
+        loss.backward()
+        return loss * 2 if returns_loss else None
+
+    with pytest.raises(ValueError, match=r"return the loss and leave out backward\(\)"):
+        tg.record(f, np.array([1.0, 2.0]))
+
+
+def test_an_argument_that_was_changed_is_not_blamed_on_backward():
+    w = tg.Tensor([1.0], requires_grad=True, name="w")
+
+    def f(x):
+        y = x * w
+        w.data = np.array([2.0])
+        return y
+
+    with pytest.raises(RuntimeError, match="the data of w was changed"):
+        tg.record(f, np.array([1.0]))

@@ -195,7 +195,7 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
     have the names of the local variables that the function gave them.
 
     Raises:
-        ValueError: `f` did nothing to its arguments that could be recorded.
+        ValueError: `f` did nothing to its arguments that could be recorded, or called backward().
 
     Example:
         >>> import numpy as np, tinygrad_edu as tg
@@ -207,7 +207,6 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
         %3  %2 * y       ()     5.437  ...
     """
     names = argument_names(f)
-
     trace = Trace(strict=False)
 
     def traced(leaf: Any, path: str) -> Any:
@@ -232,10 +231,28 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
     with tracing(trace), source_lines(), naming(trace), _named(f, trace):
         y = f(*arguments)
     outputs = [leaf._own_entry() for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
-    if not outputs:
-        raise ValueError("nothing was recorded: the function did nothing with its arguments")
+    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+    walked_back = any(tensor._own_entry().grad is not None for tensor in tensors)
     name = getattr(f, "__name__", "")
-    return Tape(*outputs, again=again, name=name if name.isidentifier() else "")
+    try:
+        if outputs:
+            return Tape(*outputs, again=again, name=name if name.isidentifier() else "")
+    except RuntimeError:
+        if not walked_back:
+            raise
+    if walked_back:
+        raise ValueError(
+            "the function called backward(), which frees the tape that is recorded: return the "
+            "loss and leave out backward()"
+        )
+    for i, arg in enumerate(args):
+        for leaf in tree_leaves(arg):
+            if isinstance(leaf, (int, np.integer)) and not isinstance(leaf, bool):
+                raise ValueError(
+                    f"nothing was recorded: {names(i)} holds {leaf!r}, and whole numbers have no "
+                    f"derivative; write {float(leaf)} for {leaf}"
+                )
+    raise ValueError("nothing was recorded: the function did nothing with its arguments")
 
 
 def explain(
