@@ -950,3 +950,33 @@ def test_a_long_check_of_one_big_input_shows_a_bar_before_the_end(monkeypatch):
 def test_no_bar_is_shown_by_a_short_check_or_with_progress_false(seconds, progress, capsys):
     tg.check_grad(slow(seconds), normal(12), gradient=slope_of_tanh, progress=progress)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("f", "gradient", "heading", "told"),
+    [
+        (
+            sum_of_tanh,
+            lambda W: slope_of_tanh(W).sum(axis=0),
+            "!",
+            "W: the gradient has shape (4,)",
+        ),
+        (
+            sum_of_tanh,
+            lambda W: 2 * slope_of_tanh(W),
+            "Likely mistake",
+            "W: every value is 2 times",
+        ),
+        (twice_decayed, None, "Wrong rules", "the rule for its argument 0 is wrong"),
+        (sum_of_tanh, slope_of_tanh, None, None),
+    ],
+)
+def test_findings_are_what_the_report_says_is_wrong(f, gradient, heading, told):
+    report = tg.check_grad(f, normal(3, 4), gradient=gradient)
+    if told is None:
+        assert report.findings == []
+        return
+    (finding,) = report.findings
+    assert told in finding
+    words = " ".join(str(report).split())
+    assert f"{heading} {' '.join(finding.split())}" in words

@@ -198,6 +198,18 @@ class GradientReport:
             errors += np.nan_to_num(i.relative_error()[wrong], nan=np.inf, posinf=np.inf).tolist()
         return [found[k] for k in np.argsort(np.negative(errors), kind="stable")]
 
+    @property
+    def findings(self) -> list[str]:
+        """What is wrong, in words: what does not fit, likely mistakes, wrong derivative rules.
+
+        Example:
+            >>> import tinygrad_edu as tg
+            >>> x = np.array([0.5, 2.0])
+            >>> tg.check_grad(lambda x: np.sum(x**3), x, gradient=lambda x: -3 * x**2).findings
+            ['x: the sign is flipped: every value is minus the right one']
+        """
+        return [*self._complaints(), *self._explanations(), *self._accusations()]
+
     # Presentation.
 
     def _headline(self) -> str:
