@@ -11,6 +11,8 @@
 # term of the sum contains $Y_{ij}$, and the derivative of $\frac12 Y_{ij}^2$ is $Y_{ij}$.
 
 # %%
+import textwrap
+
 import numpy as np
 
 import tinygrad_edu as tg
@@ -49,15 +51,15 @@ print("the engine:            ", tg.grad(loss)(b))
 
 # %% [markdown]
 # Whoever derives this by hand easily forgets the sum and returns $G$. The gradient checker measures
-# how the loss changes with each entry of `b`, compares, and says what is missing:
+# how the loss changes with each entry of `b`, and compares. Its report has a `verdict`, the `wrong`
+# entries, and `findings`, which say in words what is wrong:
 
 # %%
 report = tg.check_grad(loss, b, gradient=lambda b: X + b)
-print(report.verdict)
+print(report.verdict, textwrap.fill(report.findings[0], 90), sep="\n")
 # > WRONG
-print(report.inputs[0].mistake.replace(". ", ".\n"))
-# > the gradient has shape (3, 2), the input has shape (2,).
-# > A missing sum over the batch: .sum(axis=0): with it the values are right
+# > b: the gradient has shape (3, 2), the input has shape (2,). A missing sum over the batch:
+# > .sum(axis=0): with it the values are right
 
 # %% [markdown]
 # NumPy broadcasts in two ways only: it puts new axes in front of the shape, and it stretches axes

@@ -23,6 +23,8 @@
 
 
 # %%
+import textwrap
+
 import numpy as np
 
 import tinygrad_edu as tg
@@ -65,9 +67,8 @@ print(tg.grad(loss)(S).round(4))
 # wrong, so it can stand in a test; `check_grad` returns a report.
 
 # %%
-report = tg.assert_grad(loss, S, gradient=lambda S: by_hand(g, S))
-print(report.verdict, "in", report.inputs[0].verdicts.size, "entries")
-# > OK in 6 entries
+print(tg.assert_grad(loss, S, gradient=lambda S: by_hand(g, S)).verdict)
+# > OK
 
 # %% [markdown]
 # ## A plausible mistake
@@ -78,16 +79,15 @@ print(report.verdict, "in", report.inputs[0].verdicts.size, "entries")
 
 # %%
 report = tg.check_grad(loss, S, gradient=lambda S: g * softmax(S))
-print(report.verdict, len(report.wrong), "of", report.inputs[0].verdicts.size, "entries")
+print(report.verdict, len(report.wrong), "of", S.size, "entries")
 # > WRONG 6 of 6 entries
-print(report.diagnosis[0].replace(" (", "\n("))
-# > the path through argument 1 of np.divide is left out
-# > (4_softmax_gradient.py:33: return e / np.sum(e, axis=1, keepdims=True))
+print(textwrap.fill(report.findings[0], 90))
+# > the path through argument 1 of np.divide is left out (4_softmax_gradient.py:35: return e /
+# > np.sum(e, axis=1, keepdims=True))
 
 # %% [markdown]
-# The checker has found which part of the chain rule is missing. The softmax ends in a division,
-# whose argument 0 is the numerator and whose argument 1 is the denominator. The path from the
-# scores through the denominator has been left out, although it depends on them all.
+# The softmax ends in a division, whose argument 0 is the numerator and whose argument 1 is the
+# denominator. It depends on all scores, too, and that part of the chain rule is missing.
 #
 # ## With the cross-entropy
 #
@@ -106,9 +106,9 @@ def cross_entropy(S):
 
 tg.assert_grad(cross_entropy, S, gradient=lambda S: (softmax(S) - np.eye(3)[c]) / 2)
 report = tg.check_grad(cross_entropy, S, gradient=lambda S: softmax(S) / 2)
-print(report.verdict, report.inputs[0].diagnosis.replace(": ", ":\n"))
-# > WRONG one entry of each row is too large by 0.5:
-# > the gradient of a softmax without the minus one at the label?
+print(textwrap.fill(report.findings[0], 90))
+# > S: one entry of each row is too large by 0.5: the gradient of a softmax without the minus
+# > one at the label?
 
 # %% [markdown]
 # ## Try
