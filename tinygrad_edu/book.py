@@ -228,6 +228,8 @@ def _shown(value: Any) -> str:
         return f"partial({', '.join([_shown(value.func), *map(_shown, value.args), *keywords])})"
     if isinstance(value, Primitive) or (callable(value) and hasattr(value, "__name__")):
         return name(value)
+    if shape := getattr(value, "shape", None):  # to write out an array takes long
+        return f"<{type(value).__name__} of shape {shape}>"
     # An address in memory says nothing, and is another one the next time.
     text = " ".join(re.sub(r" at 0x\w+", "", repr(value)).split())
     return text if len(text) <= 60 else f"{text[:56]} ..."
