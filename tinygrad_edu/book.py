@@ -18,7 +18,7 @@ from typing import Any
 from tinygrad_edu import calculus
 from tinygrad_edu.rules import COMPOSITIONS, CONSTANTS, PRIMITIVES, Primitive, numpy_name
 
-__all__ = ["chapters", "rule_source", "table", "text"]
+__all__ = ["chapters", "rule_source", "rule_text", "table", "text"]
 
 Function = Callable[..., Any]
 
@@ -95,6 +95,14 @@ def table() -> str:
 def name(entry: Primitive | Function) -> str:
     """The name under which people call a function of the book."""
     return entry.name if isinstance(entry, Primitive) else numpy_name(entry)
+
+
+def rule_text(rule: Function) -> str:
+    """The source of a rule, or that there is none."""
+    try:
+        return rule_source(rule)
+    except OSError:
+        return "a rule whose source is not in a file"
 
 
 def rule_source(rule: Function) -> str:
@@ -249,10 +257,7 @@ def _entry(entry: Primitive | Function) -> str:
         return f"{name(entry)}, in terms of others:\n{_indented(rule_source(COMPOSITIONS[entry]))}"
     lines = [f"{entry.name}({', '.join(entry.parameters)})"]
     for parameter, rule in _rules(entry):
-        try:
-            source = rule_source(rule)
-        except OSError:
-            source = "a rule whose source is not in a file"
+        source = rule_text(rule)
         lines.append(
             f"  {parameter}:  {source}"
             if "\n" not in source

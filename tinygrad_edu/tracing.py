@@ -310,31 +310,46 @@ def _value(x: Tensor) -> Any:
 
 
 class naming:
-    """A context in which results get the names of the local variables that the user gave them."""
+    """A context in which results get the names of the local variables that the user gave them.
 
-    def __init__(self, trace: Trace):
+    They get them when a function returns, or, `by_line`, after each of its lines, so that a
+    variable that is assigned again and again names all its values.
+    """
+
+    def __init__(self, trace: Trace, by_line: bool = False):
         self.trace = trace
+        self.by_line = by_line
 
     def __enter__(self) -> None:
-        # A profiler that is at work cannot be put back from here: then there are no names.
-        self._is_alone = sys.getprofile() is None
-        if self._is_alone:
+        # A debugger or a profiler that is at work cannot be put back from here: then there are no
+        # names by line, or none at all.
+        self.by_line &= sys.gettrace() is None
+        self._profiles = not self.by_line and sys.getprofile() is None
+        if self.by_line:
+            sys.settrace(self._called)
+        elif self._profiles:
             sys.setprofile(self._at)
 
     def __exit__(self, *_: object) -> None:
-        if self._is_alone:
+        if self.by_line:
+            sys.settrace(None)
+        elif self._profiles:
             sys.setprofile(None)
 
-    def _at(self, frame: Any, event: str, _: Any) -> None:
-        if event != "return" or mode.trace is not self.trace:
-            return
+    def _called(self, frame: Any, event: str, _: Any) -> Any:
+        return None if frame.f_code.co_filename.startswith((_OURS, _NUMPYS)) else self._at
+
+    def _at(self, frame: Any, event: str, _: Any) -> Any:
+        if event not in ("line", "return") or mode.trace is not self.trace:
+            return self._at
         if frame.f_code.co_filename.startswith((_OURS, _NUMPYS)):
-            return
+            return None
         for name, value in frame.f_locals.items():
             if isinstance(value, Tensor) and name.isidentifier():
                 entry = value._entry
-                if entry is None:
+                if entry is None or (event == "line" and entry.name):
                     continue
                 unnamed = entry in self.trace.inputs and not (entry.name or "").isidentifier()
                 if unnamed or entry.order > self.trace.start:
                     entry.name = name
+        return self._at

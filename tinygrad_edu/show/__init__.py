@@ -192,7 +192,8 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
     """The tape of `f(*args)`, with every floating-point array among the arguments as an input.
 
     It holds all operations on the arguments, also those that no gradient flows through. Results
-    have the names of the local variables that the function gave them.
+    have the names of the local variables that the function gave them; a variable x that is assigned
+    again is x, x2, x3 and so on.
 
     Raises:
         ValueError: `f` did nothing to its arguments that could be recorded, or called backward().
@@ -228,7 +229,7 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
 
     with recording(True):
         arguments = [tree_map(traced, arg, names(i)) for i, arg in enumerate(args)]
-    with tracing(trace), source_lines(), naming(trace), _named(f, trace):
+    with tracing(trace), source_lines(), naming(trace, by_line=True), _named(f, trace):
         y = f(*arguments)
     outputs = [leaf._own_entry() for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
     tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]

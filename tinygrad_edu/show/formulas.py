@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.book import rule_source
+from tinygrad_edu.book import rule_text
 from tinygrad_edu.calculus import neural, reductions, shapes
 from tinygrad_edu.calculus.einsum import einsum
 from tinygrad_edu.calculus.indexing import getitem, setitem
-from tinygrad_edu.rules import PRIMITIVES, Function, Primitive
+from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.show.labels import Labels
 from tinygrad_edu.tape import Entry
 
@@ -27,7 +27,6 @@ __all__ = [
     "in_names",
     "names_of",
     "raw",
-    "rule_text",
     "summed_axes",
     "value_of",
     "words",
@@ -74,14 +73,6 @@ _WORDS: dict[Primitive, list[str]] = {
     einsum: ["the einsum of {g} and the other operands that leaves the indices of {x}"],
     shapes.join: ["the part of {g} that {x} has become"],
 }
-
-
-def rule_text(rule: Function) -> str:
-    """The source of a rule, or why it cannot be shown."""
-    try:
-        return rule_source(rule)
-    except (OSError, TypeError, ValueError, SyntaxError):
-        return "a rule whose source is not in a file"
 
 
 def names_of(entry: Entry, position: int, values: list[Any]) -> dict[str, Any]:

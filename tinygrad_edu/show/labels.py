@@ -37,8 +37,8 @@ SHORT = 4  # numbers that are written out
 class Labels(Expressions):
     """Names and texts for the entries of a tape.
 
-    An entry is called by its name, if that is good to read and no other entry has it, and otherwise
-    by its number, `%3`.
+    An entry is called by its name, if that is good to read, and otherwise by its number, `%3`. Of
+    several entries with the name x the later ones are called x2, x3 and so on.
 
     Args:
         entries: all of the tape.
@@ -56,15 +56,21 @@ class Labels(Expressions):
         names = {entry: clean(usual.get(entry) or entry.name or "") for entry in entries}
         # What looks like the number of an entry would be taken for that.
         self._names = {e: "" if re.fullmatch(r"%\d+", name) else name for e, name in names.items()}
+        # Values of one variable are told apart by numbers; of other names none is the better one.
         counts = Counter(self._names.values())
+        taken, seen = set(self._names.values()), set()
+        for entry, name in self._names.items():
+            if name.isidentifier() and name in seen:
+                self._names[entry] = _free(name, taken)
+            seen.add(name)
         self._labels = {
             entry: name
-            if counts[name] == 1 and re.fullmatch(r"[^\W\d][\w.\[\]'\"]*", name)
+            if name.isidentifier()
+            or (counts[name] == 1 and re.fullmatch(r"[^\W\d][\w.\[\]'\"]*", name))
             else self._numbers[entry]
             for entry, name in self._names.items()
         }
         self._constants: dict[int, str] = {}
-        taken = set(self._labels.values())
         for entry in alive if guesses else ():
             usual_arguments = USUAL_ARGUMENTS.get(entry.primitive, ())
             parts = zip(usual_arguments, entry.inputs, entry.values, strict=False)

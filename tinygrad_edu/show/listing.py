@@ -8,6 +8,7 @@ import os
 import textwrap
 from collections.abc import Sequence
 
+from tinygrad_edu.book import rule_text
 from tinygrad_edu.rules import Function
 from tinygrad_edu.show import formulas
 from tinygrad_edu.show.labels import Labels, clean, columns, reads, shape, value
@@ -43,7 +44,7 @@ def rules(labels: Labels) -> str:
                 told.append(f"       {head} the same rule as {first[key]}")
             else:
                 first[key] = f"d{labels.label(source)} at {labels.number(entry)}"
-                told.append(_below(head, formulas.rule_text(rule)))
+                told.append(_below(head, rule_text(rule)))
     return "\n".join(told)
 
 

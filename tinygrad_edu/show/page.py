@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.book import rule_text
 from tinygrad_edu.compiler.source import Source
 from tinygrad_edu.files import as_a_whole
 from tinygrad_edu.show.code import Lines, excerpts, matched
-from tinygrad_edu.show.formulas import names_of, rule_text, words, written
+from tinygrad_edu.show.formulas import names_of, words, written
 from tinygrad_edu.show.labels import Labels, clean, mean, reads, shape, value
 from tinygrad_edu.show.steps import (
     Backward,
