@@ -401,3 +401,27 @@ def test_an_argument_that_was_changed_is_not_blamed_on_backward():
 
     with pytest.raises(RuntimeError, match="the data of w was changed"):
         tg.record(f, np.array([1.0]))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda u: np.sum(u.copy() ** 2),
+        lambda u: np.sum((+u).reshape(-1) ** 2),
+        lambda u: named(u.copy(), "v") @ u,
+    ],
+)
+def test_the_gradient_of_an_input_has_the_name_of_the_input(f):
+    u = np.array([1.0, 3.0])
+    source = tg.record(f, u).source(backward=True)
+    assert source.results[1:] == ["du"]
+    names = dict(source.given)
+    exec(source, names)
+    np.testing.assert_allclose(names["du"], tg.grad(f)(u))
+
+
+def named(x, name):
+    """x with a name, if it is a Tensor."""
+    if isinstance(x, tg.Tensor):
+        x.name = name
+    return x

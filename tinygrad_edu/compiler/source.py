@@ -262,12 +262,16 @@ def _with_gradients(results: list[Entry], trace: _NamingTrace) -> list[Entry]:
     with tracing(trace):
         y = trace.simplified(lift(results[0], results[0].y))
         found = _gradients(y, None, trace)
-    gradients = []
-    for target in reachable(y._own_entry()):
-        if target in found:
-            gradient = found[target]
-            gradient.name = gradient.name or f"d{target.name or 'x'}"
-            gradients.append(gradient._own_entry())
+        gradients = []
+        for target in reachable(y._own_entry()):
+            if target in found:
+                gradient = found[target]
+                name = f"d{target.name or 'x'}"
+                if gradient.name not in (None, name):
+                    # It is the gradient of something else as well, which has another name.
+                    gradient = trace.record(variable, (gradient,), {})
+                gradient.name = name
+                gradients.append(gradient._own_entry())
     return [y._own_entry(), *gradients]
 
 
