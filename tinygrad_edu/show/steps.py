@@ -134,7 +134,7 @@ def in_numbers(entry: Entry, cell: Cell) -> str:
         terms = _summed(entry, values[0], cell)
         if terms is None:
             return ""
-        text = _sum([_signed(x) for x in terms])
+        text = _sum(terms)
         if primitive is PRIMITIVES[np.mean]:
             text = f"({text}) / {terms.size}"
     else:
@@ -156,7 +156,7 @@ def rule_in_numbers(entry: Entry, sent: Sent, g: np.ndarray) -> str:
     values = [np.asarray(value) for value in entry.values] if _is_plain(entry) else []
     if summed_axes(entry, sent.position):
         terms = _stretched_over(entry, sent.position, g, there)
-        text = _sum([_signed(x) for x in terms])
+        text = _sum(terms)
     elif _is_elementwise(entry):
         text = _formula_at(entry, sent, g, there)
     elif entry.primitive is PRIMITIVES[np.matmul] and all(v.ndim == 2 for v in values):
@@ -166,7 +166,7 @@ def rule_in_numbers(entry: Entry, sent: Sent, g: np.ndarray) -> str:
     elif entry.primitive is neural.linear and g.ndim == 2:
         x, W, _ = values
         if sent.position == 2:
-            text = _sum([_signed(gi) for gi in g[:, there[0]]])
+            text = _sum(g[:, there[0]])
         elif sent.position == 0:
             text = _product(g[there[0]], W[there[1]])
         else:
@@ -301,14 +301,19 @@ def _without(cell: Cell, axes: Any) -> Cell:
 
 
 def _product(left: np.ndarray, right: np.ndarray) -> str:
-    return _sum([f"{_signed(x)}·{_signed(w)}" for x, w in zip(left, right, strict=True)])
+    return _sum(
+        left * right, [f"{_signed(x)}·{_signed(w)}" for x, w in zip(left, right, strict=True)]
+    )
 
 
-def _sum(terms: Sequence[str]) -> str:
-    """The first terms of a sum, and how many there are."""
-    if len(terms) <= _TERMS + 1:
-        return " + ".join(terms)
-    return f"{' + '.join(terms[:_TERMS])} + … ({len(terms)} terms)"
+def _sum(terms: np.ndarray, texts: Sequence[str] | None = None) -> str:
+    """A sum as text; of many terms the largest ones."""
+    texts = [_signed(x) for x in terms] if texts is None else texts
+    if len(texts) <= _TERMS + 1:
+        return " + ".join(texts)
+    size = np.where(np.isfinite(terms), np.abs(terms), np.inf)
+    chosen = np.sort(np.argsort(-size, kind="stable")[:_TERMS])
+    return f"{' + '.join(texts[i] for i in chosen)} + … ({_TERMS} of {len(texts)} terms)"
 
 
 def _signed(x: Any) -> str:
