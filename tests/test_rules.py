@@ -190,7 +190,7 @@ def arguments_for(function, x, y):
 
 
 # Of whole numbers and truth values.
-OF_BITS = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+OF_BITS = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.unravel_index}
 # What np.empty_like holds is anybody's guess, and NumPy's files are not read here.
 NOT_COMPARED = {np.empty_like, np.save, np.savetxt, np.savez, np.savez_compressed, *OF_BITS}
 

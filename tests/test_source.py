@@ -425,3 +425,23 @@ def named(x, name):
     if isinstance(x, tg.Tensor):
         x.name = name
     return x
+
+
+def test_signs_and_factors_are_written_as_people_write_them():
+    def f(x, y):
+        return np.sum(np.exp(-(x**2)) - 1 / (1 + np.exp(-y)) - x * y) * 0.2
+
+    a, b = np.array([0.5, 1.0]), np.array([2.0, -1.0])
+    source = tg.record(f, a, b).source(backward=True)
+    gradients_of(source, f, a, b)
+    assert "dx = -0.2 * y - 0.4 * (e * x)" in statements(source)
+    assert "- -" not in source
+    assert "+ -" not in source
+    assert "1.0 *" not in source
+
+
+def test_a_mean_and_its_gradient_are_divided_alike():
+    W, x, labels = np.ones((3, 2)), np.ones((5, 3)), np.array([0, 1, 1, 0, 1])
+    source = tg.record(lambda W: tg.cross_entropy(x @ W, labels), W).source(backward=True)
+    assert "dscores *= 0.2" in statements(source)
+    assert ") * 0.2" in source

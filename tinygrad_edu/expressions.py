@@ -68,7 +68,9 @@ class Expressions:
         if source is not None:
             return self.read(source, strength)
         text = self.constant(entry.values[p])
-        return f"({text})" if text.startswith("-") and strength > 4 else text
+        # A sign binds more strongly than a product, but not to the right of an operator.
+        is_apart = strength > 4 and strength != 5
+        return f"({text})" if text.startswith("-") and is_apart else text
 
     def expression(self, entry: Entry) -> tuple[str, float]:
         """The text for an operation, and how strongly it binds."""

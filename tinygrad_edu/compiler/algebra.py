@@ -129,6 +129,12 @@ LOWERING = """
 FAST = """
     -(x + y)                             -> (-y) - x                    if smaller(y, x)
 """
+# The same, where somebody does.
+PLAIN = """
+    c * x                                -> -x                          if c == -1
+    y + c * x                            -> y - (-c) * x                if c < 0
+    y - c * x                            -> y + (-c) * x                if c < 0
+"""
 
 _FUNCTIONS: dict[str, Any] = {
     getattr(f, "__name__"): f  # noqa: B009  (some stubs of NumPy know no name)
@@ -519,7 +525,7 @@ def lowered(
     outputs: Sequence[Any], inputs: Any, draws: Sequence[Entry], fast: bool = True
 ) -> tuple[list[Any], Any]:
     """The same in operations of NumPy alone, as far as it goes."""
-    table = LOWERING + ALGEBRA + (FAST if fast else "")
+    table = LOWERING + ALGEBRA + (FAST if fast else PLAIN)
     simplifier = Simplifier(rules_of(table), set(inputs), lowering.operations(careful=fast))
     became = simplifier.run(reachable(*(e for e in outputs if isinstance(e, Entry)), *draws))
     return [became[e] if isinstance(e, Entry) else e for e in outputs], simplifier

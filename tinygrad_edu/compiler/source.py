@@ -586,11 +586,14 @@ def _divided(entry: Entry) -> tuple[int, int] | None:
         value = entry.values[p]
         if entry.inputs[p] is None and isinstance(value, (float, np.floating)) and value:
             n = round(1 / value)
-            # 0.5 and 0.001 are written as people write them.
-            is_short = len(repr(float(value))) <= 8
             if abs(n) < 1e6 and n and 1 / n == value and entry.inputs[1 - p] is not None:
-                return None if is_short else (1 - p, n)
+                return None if _is_short(value) else (1 - p, n)
     return None
+
+
+def _is_short(number: Any) -> bool:
+    """Whether people write it as it is: 0.5 and 0.001, but 1 / 3."""
+    return len(repr(float(number))) <= 8
 
 
 def changed_by(entry: Entry) -> tuple[str, str] | None:
@@ -601,4 +604,5 @@ def changed_by(entry: Entry) -> tuple[str, str] | None:
     if not isinstance(number, (float, np.floating)) or not number:
         return None
     n = round(1 / number)
-    return ("/", str(n)) if abs(n) > 1 and 1 / n == number else ("*", repr(float(number)))
+    is_whole = abs(n) > 1 and 1 / n == number and not _is_short(number)
+    return ("/", str(n)) if is_whole else ("*", repr(float(number)))
