@@ -1266,3 +1266,15 @@ def test_of_values_assigned_to_one_place_the_last_alone_has_a_gradient(index):
     ):
         for found, gradient in zip(gradients, right, strict=True):
             np.testing.assert_array_equal(found, gradient)
+
+
+def test_what_is_defined_in_main_is_the_users_wherever_main_lies(monkeypatch):
+    main = types.ModuleType("__main__")
+    main.__file__ = "/usr/lib/python3/site-packages/tool/__main__.py"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    names = {"np": np, "k": np.array([2.0, 3.0]), "__name__": "__main__"}
+    exec("def f(x): return np.sum(k * x)", names)
+    fast = tg.compile(names["f"])
+    assert fast(np.ones(2)) == 5
+    names["k"] = np.array([20.0, 30.0])
+    assert fast(np.ones(2)) == 50

@@ -386,9 +386,11 @@ def _names(code: types.CodeType) -> Iterator[str]:
 def _is_of_others(module: str | None, *but: str) -> bool:
     """Whether a module is a library's: what it keeps is its own business."""
     top = (module or "").partition(".")[0]
-    if top in but:
+    # `__main__` may be a library's file (`python -m pytest`, a notebook), but what is defined there
+    # by name is the user's.
+    if top in but or top == "__main__":
         return False
-    if top in _OTHERS or (top in sys.stdlib_module_names and top != "__main__"):
+    if top in _OTHERS or top in sys.stdlib_module_names:
         return True
     path = getattr(sys.modules.get(top), "__file__", None) or ""
     return "site-packages" in path
