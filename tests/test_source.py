@@ -445,3 +445,17 @@ def test_a_mean_and_its_gradient_are_divided_alike():
     source = tg.record(lambda W: tg.cross_entropy(x @ W, labels), W).source(backward=True)
     assert "dscores *= 0.2" in statements(source)
     assert ") * 0.2" in source
+
+
+def test_a_whole_step_of_training_is_not_recorded():
+    net = tg.nn.MLP((2, 4, 1), rng=0)
+    optimizer = tg.optim.SGD(net.parameters(), lr=0.1)
+
+    def step():
+        loss = tg.mse(net(np.ones((3, 2))), np.ones((3, 1)))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    with pytest.raises(ValueError, match="return the loss and leave out backward"):
+        tg.record(step)

@@ -232,16 +232,11 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
     with tracing(trace), source_lines(), naming(trace, by_line=True), _named(f, trace):
         y = f(*arguments)
     outputs = [leaf._own_entry() for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
-    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-    walked_back = any(tensor._own_entry().grad is not None for tensor in tensors)
     name = getattr(f, "__name__", "")
-    try:
-        if outputs:
-            return Tape(*outputs, again=again, name=name if name.isidentifier() else "")
-    except RuntimeError:
-        if not walked_back:
-            raise
-    if walked_back:
+    if outputs and all(entry.inputs is not None for entry in outputs):
+        return Tape(*outputs, again=again, name=name if name.isidentifier() else "")
+    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+    if outputs or any(tensor._own_entry().grad is not None for tensor in tensors):
         raise ValueError(
             "the function called backward(), which frees the tape that is recorded: return the "
             "loss and leave out backward()"
