@@ -135,11 +135,16 @@ def set_anew(inputs: Iterable[Entry]) -> None:
         entry.order, entry.shown = now, None
 
 
+class Freed(RuntimeError):
+    """A part of a tape that is asked for has been freed by a backward pass."""
+
+
 def reachable(*outputs: Entry) -> list[Entry]:
     """The entries that the outputs depend on, and the outputs, in the order in which they ran.
 
     Raises:
-        RuntimeError: a part has been freed, or an input was changed after it was read.
+        Freed: a part has been freed.
+        RuntimeError: an input was changed after it was read.
     """
     seen = set(outputs)
     pending = list(seen)
@@ -147,7 +152,7 @@ def reachable(*outputs: Entry) -> list[Entry]:
         entry = pending.pop()
         order = entry.order
         if entry.inputs is None:
-            raise RuntimeError(
+            raise Freed(
                 "this part of the tape has been freed by an earlier backward(): call that one "
                 "with retain_graph=True, or compute the result again"
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_edu import tape
 from tinygrad_edu.recording import recording, source_lines
-from tinygrad_edu.tape import Argument, Entry, reachable
+from tinygrad_edu.tape import Argument, Entry, Freed, reachable
 from tinygrad_edu.tensor import Tensor, as_array, changeable, lift, plain
 from tinygrad_edu.tracing import Trace, naming, tracing
 from tinygrad_edu.trees import argument_names, tree_leaves, tree_map
@@ -233,14 +233,18 @@ def record(f: Callable[..., Any], *args: Any) -> Tape:
         y = f(*arguments)
     outputs = [leaf._own_entry() for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
     name = getattr(f, "__name__", "")
-    if outputs and all(entry.inputs is not None for entry in outputs):
-        return Tape(*outputs, again=again, name=name if name.isidentifier() else "")
+    walked = (
+        "the function called backward(), which frees the tape that is recorded: return the loss "
+        "and leave out backward()"
+    )
+    try:
+        if outputs:
+            return Tape(*outputs, again=again, name=name if name.isidentifier() else "")
+    except Freed:
+        raise ValueError(walked) from None
     tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-    if outputs or any(tensor._own_entry().grad is not None for tensor in tensors):
-        raise ValueError(
-            "the function called backward(), which frees the tape that is recorded: return the "
-            "loss and leave out backward()"
-        )
+    if any(tensor._own_entry().grad is not None for tensor in tensors):
+        raise ValueError(walked)
     for i, arg in enumerate(args):
         for leaf in tree_leaves(arg):
             if isinstance(leaf, (int, np.integer)) and not isinstance(leaf, bool):
