@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_edu.calculus.indexing import scatter_add
 from tinygrad_edu.calculus.shapes import places, put_back
-from tinygrad_edu.rules import PRIMITIVES, composition, constant, derivative
+from tinygrad_edu.rules import PRIMITIVES, composition, constant, derivative, primitive
 
 
 def _order(x: Any, axis: Any) -> Any:
@@ -76,11 +76,17 @@ def where(condition: Any, *xy: Any) -> Any:
     return PRIMITIVES[np.where](condition, *xy) if xy else np.nonzero(condition)
 
 
+@primitive
+def choice(a: Any, n: int, mode: Any) -> Any:
+    """Which of n arrays `np.choose` takes at each place: `a`, checked, wrapped or clipped."""
+    return np.choose(a, np.arange(n), mode=mode)
+
+
 @composition(np.choose)
 def choose(a: Any, choices: Any, *, mode: Any = "raise") -> Any:
     """`np.choose`."""
     parts = [_array_or_number(x) for x in choices]
-    number, *parts = np.broadcast_arrays(np.choose(a, np.arange(len(parts)), mode=mode), *parts)
+    number, *parts = np.broadcast_arrays(choice(a, len(parts), mode), *parts)
     stacked = np.stack(parts, dtype=np.result_type(*map(_array_or_number, choices)))
     return np.take_along_axis(stacked, number[None], 0)[0]
 
