@@ -80,12 +80,12 @@ def page(
     back, why = _walked(entries, outputs, gradient)
     program, lines = None, Lines()
     try:
-        # With the backward pass, if it is of a single number.
-        written = source(back is not None and outputs[0].y.size == 1)
+        # With the backward pass, if that begins with the 1 of a single number.
         gradients = back.gradients if back and gradient is None else {}
-        lines = matched(written, entries, gradients, labels.name)
+        text = source(bool(gradients))
+        lines = matched(text, entries, gradients, labels.name)
         # Comments stand right behind their lines, which may be wrapped here.
-        program = [re.sub(r" {2,}# ", "  # ", line) for line in written.splitlines()]
+        program = [re.sub(r" {2,}# ", "  # ", line) for line in text.splitlines()]
     except Exception as error:  # what cannot be written out can still be looked at
         why += f" There is no program of it: {clean(str(error), 300)}"
     builder = _Builder(labels, back or Backward(), lines)
