@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import runpy
+import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -30,3 +33,18 @@ def full_disk():
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture
+def run_example(monkeypatch, capsys, tmp_path):
+    """Runs an example as its tests do: small, with its pictures in a folder of their own."""
+    folder = Path(__file__).parents[1] / "examples"
+
+    def run(name, *arguments):
+        script = folder / f"{name}.py"
+        command = [str(script), "--small", "--out", str(tmp_path / "pictures"), *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        monkeypatch.syspath_prepend(str(folder))
+        return runpy.run_path(str(script), run_name="__main__"), capsys.readouterr().out
+
+    return run

@@ -1,0 +1,59 @@
+"""The options that all examples take: `--out DIR`, `--full`, and `--small`, as the tests run them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class Options(argparse.Namespace):
+    """What the command line asks for.
+
+    Attributes:
+        out: the folder for pictures, which is there; without `--out` none are saved.
+        full: whether to take minutes instead of seconds.
+        small: whether to do only what a test needs.
+    """
+
+    out: Path | None
+    full: bool
+    small: bool
+
+    def pick(self, small: Any, usual: Any, full: Any) -> Any:
+        """One of three, as the options say."""
+        return small if self.small else full if self.full else usual
+
+    def save(self, ax: Any, name: str) -> None:
+        """Saves the figure of the axes to the folder, if there is one, and closes it."""
+        from tinygrad_edu import plot
+
+        if self.out is not None:
+            plot.save(ax, self.out / f"{name}.png")
+            print(f"saved {name}.png")
+
+
+def options(description: str) -> Options:
+    """Reads the command line; in a notebook there is none."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="save the pictures there")
+    parser.add_argument("--full", action="store_true", help="the whole experiment: takes longer")
+    parser.add_argument("--small", action="store_true", help=argparse.SUPPRESS)
+    in_notebook = "ipykernel" in sys.modules
+    found = parser.parse_args([] if in_notebook else None, namespace=Options())
+    if found.out is not None:
+        found.out.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def need(module: str, extra: str) -> Any:
+    """The module, or an end that says how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        sys.exit(
+            f"this example needs {module}, which the extra `{extra}` brings: "
+            f'pip install ".[{extra}]" in the checkout'
+        )
