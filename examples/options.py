@@ -1,4 +1,4 @@
-"""The options that all examples take: `--out DIR`, `--full`, and `--small`, as the tests run them."""
+"""The options of all examples: `--out DIR`, `--full`, and `--small`, as the tests run them."""
 
 from __future__ import annotations
 
