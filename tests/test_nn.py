@@ -154,6 +154,114 @@ def test_an_activation_may_be_a_function_that_makes_a_module():
     np.testing.assert_allclose(net(x).data, np.maximum(h, 0.3 * h) @ W2 + b2, rtol=1e-12)
 
 
+def maxout_by_hand(x, W, b, pieces):
+    """max over k of x @ W_k + b_k, and which k it is."""
+    z = np.stack(
+        [x @ V + c for V, c in zip(np.split(W, pieces, 1), np.split(b, pieces), strict=True)]
+    )
+    return z.max(axis=0), z.argmax(axis=0)
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.lists(st.integers(0, 3), min_size=1, max_size=2),
+    st.integers(0, 2**32 - 1),
+)
+def test_maxout_is_the_largest_of_its_pieces(n_in, n_out, pieces, leading, seed):
+    layer = with_biases(nn.Maxout(n_in, n_out, pieces, rng=seed), seed)
+    x = np.random.default_rng(seed).standard_normal((*leading, n_in))
+    expected, _ = maxout_by_hand(x, layer.W.data, layer.b.data, pieces)
+    out = layer(x)
+    assert out.shape == (*leading, n_out)
+    np.testing.assert_allclose(out.data, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_the_gradient_of_maxout_is_checked_and_goes_to_the_largest_piece(pieces):
+    layer = with_biases(nn.Maxout(3, 4, pieces, rng=0))
+    rng = np.random.default_rng(1)
+    x, g = rng.standard_normal((5, 3)), rng.standard_normal((5, 4))
+
+    def f(x, W, b):
+        layer.W, layer.b = W, b
+        return np.sum(g * layer(x))
+
+    W, b = layer.W.data, layer.b.data
+    report = tg.check_grad(f, x, W, b)
+    assert report, report
+    _, largest = maxout_by_hand(x, W, b, pieces)
+    by_hand = np.concatenate([(g * (largest == k)).sum(axis=0) for k in range(pieces)])
+    np.testing.assert_allclose(tg.grad(f, argnums=2)(x, W, b), by_hand, rtol=1e-12)
+
+
+def test_equal_pieces_share_the_gradient_and_the_checker_allows_it():
+    layer = nn.Maxout(1, 1, pieces=3, init=lambda rng, shape: np.ones(shape))
+    layer.b.data = np.array([0.0, 0.0, -1.0])
+
+    def f(W, b):
+        layer.W, layer.b = W, b
+        return np.sum(layer(np.array([[2.0]])))
+
+    report = tg.check_grad(f, layer.W.data, layer.b.data)
+    assert report, report
+    assert "KINK" in str(report)
+    W, b = tg.grad(f, argnums=(0, 1))(layer.W.data, layer.b.data)
+    np.testing.assert_array_equal(W, [[1, 1, 0]])
+    np.testing.assert_array_equal(b, [0.5, 0.5, 0])
+
+
+@pytest.mark.parametrize(("init", "variance"), [("he", 2 / 3), ("glorot", 2 / 7), (0.2, 0.04)])
+def test_the_pieces_of_maxout_begin_as_linear_layers_do(init, variance):
+    W = nn.Maxout(3, 4, 2, init, rng=2).W.data
+    draws = np.random.default_rng(2).standard_normal((2, 3, 4))
+    np.testing.assert_allclose(W, np.concatenate(draws, axis=1) * variance**0.5, rtol=1e-15)
+
+
+def test_a_net_of_maxout_has_it_in_its_hidden_layers():
+    net = with_biases(nn.MLP((3, 4, 5, 2), "maxout", rng=1))
+    assert [type(layer) for layer in net] == [nn.Maxout, nn.Maxout, nn.Linear]
+    assert [p.name for p in net.parameters()] == ["W1", "b1", "W2", "b2", "W3", "b3"]
+    assert bits(nn.MLP((3, 4, 2), "maxout", rng=0)) == bits(
+        nn.MLP((3, 4, 2), "maxout", "glorot", rng=0)
+    )
+    x = np.random.default_rng(2).standard_normal((7, 3))
+    W1, b1, W2, b2, W3, b3 = (p.data for p in net.parameters())
+    h = maxout_by_hand(maxout_by_hand(x, W1, b1, 2)[0], W2, b2, 2)[0]
+    np.testing.assert_allclose(net(x).data, h @ W3 + b3, rtol=1e-12)
+
+
+def test_maxout_in_a_sequential_trains_compiled_and_keeps_its_state(caplog):
+    X, y = tg.data.spiral(points_per_class=20, rng=0)
+    nets, losses = [], []
+    for compiled in (True, False):
+        net = nn.Sequential(nn.Maxout(2, 8, pieces=3, rng=0), nn.Linear(8, 3, rng=1))
+        optimizer = tg.optim.SGD(net.parameters(), lr=0.2)
+        trainer = tg.Trainer(net, optimizer, l2=1e-3, rng=0, compiled=compiled)
+        losses.append(trainer.fit(X, y, epochs=200, progress=False).loss)
+        nets.append(net)
+    assert not caplog.records  # no word that it could not be compiled
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
+    assert losses[0][-1] < 0.7 * losses[0][0]
+    state = nets[0].state_dict()
+    assert {key: value.shape for key, value in state.items()} == {
+        "layers.0.W": (2, 24),
+        "layers.0.b": (24,),
+        "layers.1.W": (8, 3),
+        "layers.1.b": (3,),
+    }
+    other = nn.Sequential(nn.Maxout(2, 8, pieces=3, rng=5), nn.Linear(8, 3, rng=6))
+    other.load_state_dict(state)
+    assert bits(other) == bits(nets[0])
+
+
+@pytest.mark.parametrize("pieces", [0, -1, 1.5, "2", None])
+def test_a_maxout_without_pieces_is_refused(pieces):
+    with pytest.raises(ValueError, match="pieces must be a whole number of at least 1"):
+        nn.Maxout(2, 3, pieces)
+
+
 def test_relu_at_zero_is_what_the_module_was_given():
     x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
     np.sum(nn.ReLU(at_zero=0.25)(x)).backward()
@@ -361,7 +469,7 @@ def test_sizes_that_are_no_sequence_are_refused_by_name(sizes):
 
 @pytest.mark.parametrize("activation", ["swish", "ReLU", ""])
 def test_an_unknown_activation_lists_the_known_ones(activation):
-    with pytest.raises(ValueError, match=r"activation must be one of \[.*'relu'.*'tanh'"):
+    with pytest.raises(ValueError, match=r"activation must be one of \[.*'maxout', 'relu'.*'tanh'"):
         nn.MLP((2, 3, 1), activation)
 
 

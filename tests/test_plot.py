@@ -621,6 +621,18 @@ def test_activations_are_counted_between_their_bounds(activation):
     assert axes[0].get_xlim() == axes[1].get_xlim()
 
 
+def test_activations_of_maxout_layers_are_what_they_put_out():
+    X, _ = tg.data.spiral(40, 3, rng=0)
+    net = tg.nn.MLP((2, 20, 10, 3), "maxout", rng=0)
+    hidden = net[0](X)
+    for number, (ax, values) in enumerate(
+        zip(plot.activations(net, X), [hidden.numpy(), net[1](hidden).numpy()], strict=True), 1
+    ):
+        counts, edges, _ = bars(ax)
+        np.testing.assert_allclose(counts, np.histogram(values, edges)[0] / values.size, rtol=1e-14)
+        assert ax.get_title().splitlines()[0] == f"layer {number}, maxout"
+
+
 def test_relu_s_zeros_stand_in_the_title_and_not_among_the_bars():
     X, _ = tg.data.spiral(40, 3, rng=0)
     net = tg.nn.MLP((2, 20, 10, 3), "relu", rng=0)

@@ -25,6 +25,7 @@ __all__ = [
     "Identity",
     "LeakyReLU",
     "Linear",
+    "Maxout",
     "Module",
     "ReLU",
     "Sequential",
@@ -207,6 +208,57 @@ def _initial(init: Init, rng: Any, shape: tuple[int, int]) -> Any:
     return scale * rng.standard_normal(shape)
 
 
+class Maxout(Linear):
+    """The largest of several affine functions: max over k of x @ W_k + b_k, elementwise.
+
+    It is a layer and its activation in one: a convex function that is learned, of `pieces` straight
+    pieces. From Goodfellow et al., "Maxout networks", ICML 2013, arXiv 1302.4389. Where pieces are
+    equally large, they share the gradient in equal parts, as `np.max` does.
+
+    Shapes: x (..., n_in) -> (..., n_out); W (n_in, pieces * n_out) holds W_1, W_2, ... side by
+    side, and b (pieces * n_out,) in the same way.
+
+    Args:
+        n_in: how many values come in.
+        n_out: how many go out.
+        pieces: how many affine functions there are for each of these.
+        init: how every W_k begins; see `Linear`. By default "glorot": the larger of two normal
+            numbers has the same mean square as one, so that two pieces need no gain as a ReLU does.
+        rng: a seed, `np.random.Generator` or `np.random.RandomState`; the pieces draw in order.
+        dtype: float64 or another floating dtype.
+
+    Example:
+        >>> layer = Maxout(1, 1, pieces=2, rng=0)
+        >>> layer.W.data = np.array([[1.0, -1.0]])  # the two pieces x and -x: the absolute value
+        >>> layer(np.array([[-2.0], [3.0]])).data
+        array([[2.],
+               [3.]])
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        pieces: int = 2,
+        init: Init = "glorot",
+        rng: Rng = None,
+        dtype: Any = np.float64,
+    ):
+        if not isinstance(pieces, (int, np.integer)) or pieces < 1:
+            raise ValueError(f"pieces must be a whole number of at least 1, got {pieces!r}")
+        rng = random_generator(rng)
+        layers = [Linear(n_in, n_out, init, rng, dtype) for _ in range(pieces)]
+        self.pieces, self.n_out = int(pieces), int(n_out)
+        W = np.concatenate([layer.W.data for layer in layers], axis=1)
+        self.W = Tensor(W, requires_grad=True, name="W")
+        self.b = Tensor(np.zeros(W.shape[1], W.dtype), requires_grad=True, name="b")
+
+    def forward(self, x: Any) -> Any:
+        """max over k of x @ W_k + b_k."""
+        z = super().forward(x)
+        return np.max(np.reshape(z, (*z.shape[:-1], self.pieces, self.n_out)), axis=-2)
+
+
 class ReLU(Module):
     """max(x, 0), elementwise; see `tg.relu`."""
 
@@ -309,7 +361,8 @@ class MLP(Sequential):
         sizes: how many values there are before the first layer, between the layers, and after
             the last: (2, 50, 50, 3) has two hidden layers of 50.
         activation: "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "identity", or a function
-            that makes a module, such as `lambda: nn.LeakyReLU(0.1)`.
+            that makes a module, such as `lambda: nn.LeakyReLU(0.1)`; or "maxout", with which the
+            hidden layers are `Maxout` layers of two pieces.
         init: see `Linear`; as a rule "he" for the relus and "glorot" for the others.
         rng: a seed, `np.random.Generator` or `np.random.RandomState`; the layers draw in order.
         dtype: float64 or another floating dtype; a `Trainer` turns the data into the same.
@@ -341,21 +394,26 @@ class MLP(Sequential):
     ):
         if not isinstance(sizes, (Sequence, np.ndarray)) or len(sizes) < 2:
             raise ValueError(f"sizes must be a tuple of two or more, as (2, 50, 3); got {sizes!r}")
+        maxout = isinstance(activation, str) and activation == "maxout"
         make = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
+        if maxout:
+            make = Identity
         if not callable(make) or isinstance(make, (Module, np.ufunc, Primitive)):
+            known = sorted([*ACTIVATIONS, "maxout"])
             raise ValueError(
-                f"activation must be one of {sorted(ACTIVATIONS)} or a function without arguments "
-                f"that makes a module, got {activation!r}"
+                f"activation must be one of {known} or a function without arguments that "
+                f"makes a module, got {activation!r}"
             )
         if init is None:
             init = "he" if isinstance(make(), (ReLU, LeakyReLU)) else "glorot"
         rng = random_generator(rng)
         super().__init__()
         for number, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1):
-            layer = Linear(n_in, n_out, init, rng, dtype)
+            last = number == len(sizes) - 1
+            make_layer = Maxout if maxout and not last else Linear
+            layer = make_layer(n_in, n_out, init=init, rng=rng, dtype=dtype)
             layer.W.name, layer.b.name = f"W{number}", f"b{number}"
-            self.layers += [layer, make()]
-        self.layers.pop()
+            self.layers += [layer] if last or maxout else [layer, make()]
         self.sizes = tuple(sizes)
 
     def _label(self) -> str:

@@ -136,7 +136,7 @@ def _in_order(model: Any) -> Iterator[Any]:
 def _kind(step: Any) -> str:
     """The activation by its name, as "relu"."""
     if isinstance(step, nn.Linear):
-        return "linear"
+        return "maxout" if isinstance(step, nn.Maxout) else "linear"
     for name, kind in nn.ACTIVATIONS.items():
         if type(step) is kind:
             return name
