@@ -35,12 +35,17 @@ class Options(argparse.Namespace):
             print(f"saved {name}.png")
 
 
-def options(description: str) -> Options:
-    """Reads the command line; in a notebook there is none."""
+def options(description: str, **more: dict[str, Any]) -> Options:
+    """Reads the command line; in a notebook there is none.
+
+    `more` are options of this example, as `lr={"type": float, "default": 0.1, "help": "..."}`.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, metavar="DIR", help="save the pictures there")
     parser.add_argument("--full", action="store_true", help="the whole experiment: takes longer")
     parser.add_argument("--small", action="store_true", help=argparse.SUPPRESS)
+    for name, how in more.items():
+        parser.add_argument(f"--{name}", **how)
     in_notebook = "ipykernel" in sys.modules
     found = parser.parse_args([] if in_notebook else None, namespace=Options())
     if found.out is not None:

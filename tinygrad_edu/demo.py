@@ -17,7 +17,7 @@ from tinygrad_edu import data, nn, optim, plot
 from tinygrad_edu.callbacks import MEASURE, GradientMagnitudes
 from tinygrad_edu.trainer import Callback, Trainer
 
-__all__ = ["hand_derived", "make_trainers", "run"]
+__all__ = ["hand_derived", "make_trainers", "notebook_losses", "run"]
 
 L2 = 1e-3
 STEP_SIZE = 0.1
@@ -63,7 +63,7 @@ def run(steps: int = 10_000, out: Path | None = None, progress: bool = True) -> 
     bar = tqdm(total=2 * steps, unit="step", disable=not progress, leave=False)
     for name, trainer in trainers.items():
         trainer.callbacks = [magnitudes[name], _Tick(bar, name)]
-    printed = _printed_losses()
+    printed = notebook_losses()
     for start in range(0, steps, EVERY):
         cells = []
         for name, trainer in trainers.items():
@@ -101,7 +101,7 @@ def print_vanishing(magnitudes: dict[str, GradientMagnitudes]) -> None:
     )
 
 
-def _printed_losses() -> dict[str, dict[int, str]]:
+def notebook_losses() -> dict[str, dict[int, str]]:
     """The losses that the notebook prints, by net and step."""
     text = resources.files("tinygrad_edu").joinpath("vanishing_gradients_losses.csv").read_text()
     header, *rows = (line.split(",") for line in text.split())
