@@ -961,6 +961,17 @@ def test_mistakes_in_the_backward_pass_of_a_net(sizes, l2, mistake, explanation)
         assert not explanations(report)
 
 
+def test_a_mistake_is_named_although_other_explanations_overflow():
+    net = Net((20,))
+    net.params[1] *= 5  # exp(exp(scores)), the slope of exp at its output, is beyond floats
+
+    def mistaken(*p):
+        return net.gradient(*p, slope=lambda z, h: sigmoid(h) * (1 - sigmoid(h)))
+
+    report = tg.check_grad(net.loss, *net.params, gradient=mistaken)
+    assert "g_prime(h) where g_prime(z)" in explanations(report)
+
+
 @pytest.mark.parametrize("sizes", [(4,), (4, 5)], ids=str)
 def test_a_missing_penalty_of_a_net(sizes):
     net = Net(sizes)

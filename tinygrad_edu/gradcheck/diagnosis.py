@@ -295,7 +295,10 @@ def _mutations(
     groups = [group for group in (*alike.values(), dict(regions)) if len(group) > 1]
     for explanation, slope in _SLIPS.items():
         for substituted in [*groups, *({h: z} for h, z in regions)]:
-            found = gradients(*_replayed(tape, output, inputs, substituted, slope))
+            try:
+                found = gradients(*_replayed(tape, output, inputs, substituted, slope))
+            except FloatingPointError:  # of exp(exp(scores)), say: the mistake is another one
+                continue
             yield found, explanation, next(iter(substituted))
     for entry in tape:
         if entry.primitive in _WITHOUT_ONE:
