@@ -53,11 +53,7 @@ loss.backward()  # the same as loss.backward([1.0])
 of_loss = x.grad
 print("loss.backward()       -> x.grad", of_loss)
 
-# %% [markdown]
-# The weights $(1, 0, 0, 0)$ have picked one row of the Jacobian, and one call for each row makes
-# the whole of it. `tg.jacobian` does that at once:
-
-# %%
+# The weights (1, 0, 0, 0) have picked one row of the Jacobian; all rows at once are
 rows = tg.jacobian(lambda x: 2 * x)(np.array([1.0, 2.0, 3.0, 4.0]))
 print(rows)
 
@@ -75,19 +71,16 @@ def f(a, b, c):
 
 
 def tensors(*values):
-    return [
-        tg.Tensor(value, requires_grad=True, name=name)
-        for name, value in zip("abc", values, strict=True)
-    ]
+    return [tg.Tensor(value, requires_grad=True) for value in values]
 
 
 points = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]])
 v = np.array([0.1, 1.0, 0.0001])
 a, b, c = tensors(*points)
 f(a, b, c).backward(v)
-example_1 = [a.grad, b.grad, c.grad]
-for name, found in zip("abc", example_1, strict=True):
-    show(f"{name}.grad", found)
+example_1 = {"a.grad": a.grad, "b.grad": b.grad, "c.grad": c.grad}
+for name, found in example_1.items():
+    show(name, found)
 
 # %% [markdown]
 # By hand it is $3v$, $4bv$, $v / c$. The same by the whole Jacobian, and by `tg.vjp`, which is what
@@ -103,7 +96,8 @@ def by_hand(a, b, c):
     return 3 * v, 4 * b * v, v / c
 
 
-for one, *others in zip(example_1, v @ jacobians, pullback(v), by_hand(*points), strict=True):
+ways = v @ jacobians, pullback(v), by_hand(*points)
+for one, *others in zip(example_1.values(), *ways, strict=True):
     print(*(np.allclose(one, other, rtol=1e-15, atol=0) for other in others))
 report = tg.check_grad(lambda a, b, c: v @ f(a, b, c), *points, gradient=by_hand)
 print("checker:", report.verdict)
@@ -116,8 +110,7 @@ print("checker:", report.verdict)
 # %%
 a, b, c = tensors(0.1, 1.0, 0.1)
 f(a, b, c).backward()
-example_2 = [a.grad, b.grad, c.grad]
-show("a, b, c", example_2)
+show("a, b, c", [a.grad, b.grad, c.grad])
 
 # %% [markdown]
 # ## Example 3: three weights for one value
@@ -128,7 +121,7 @@ show("a, b, c", example_2)
 # infinity is right, since the slope of the logarithm at 0 is infinite.
 
 # %%
-a, b, c = tensors(np.zeros(1), np.zeros(1), np.zeros(1))
+a, b, c = tensors([0.0], [0.0], [0.0])
 with np.errstate(divide="ignore"):
     y = f(a, b, c)
     try:
@@ -137,8 +130,7 @@ with np.errstate(divide="ignore"):
         refused = str(error)
         print("refused:", refused)
     np.broadcast_to(y, (3,)).backward(v)
-example_3 = [a.grad, b.grad, c.grad]
-show("a, b, c", example_3)
+show("a, b, c", [a.grad, b.grad, c.grad])
 
 # %% [markdown]
 # ## Example 4: two calls add up
@@ -151,8 +143,7 @@ a, b, c = tensors(1.0, 1.0, 1.0)
 y = f(a, b, c)
 y.backward(retain_graph=True)
 y.backward()
-example_4 = [a.grad, b.grad, c.grad]
-show("a, b, c", example_4)
+show("a, b, c", [a.grad, b.grad, c.grad])
 try:
     y.backward()
 except RuntimeError as error:
@@ -187,8 +178,7 @@ show("whole", whole)
 show("in two", inner.grad)
 
 # %% [markdown]
-# As a picture: the weights on the left, the Jacobian of the front part, and below it the gradient:
-# each of its entries is the sum of the column above, weighted.
+# As a picture: each entry of the gradient is the weighted sum of the column above it.
 
 # %%
 plt = need("matplotlib.pyplot", "plot")

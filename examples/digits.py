@@ -123,6 +123,5 @@ np.add.at(confusion, (y[held_out], said), 1)
 print(confusion)
 
 # %% [markdown]
-# Most mistakes are digits of which a person, too, would not be sure at 8 by 8 pixels, and the net
-# is less sure of them than of the others. That it can be both
-# sure and wrong is why one looks.
+# Of some of these digits a person, too, would not be sure at 8 by 8 pixels, and the net is less
+# sure of them than of the others. That it can be both sure and wrong is why one looks.

@@ -30,25 +30,18 @@ plt = need("matplotlib.pyplot", "plot")
 # which begin anywhere in their periods, and some noise.
 
 # %%
-VOWELS = ("heed", "hid", "head", "had", "hod", "hawed", "hood", "who'd")
-FORMANTS = np.array(
-    [
-        [270, 2290, 3010],
-        [390, 1990, 2550],
-        [530, 1840, 2480],
-        [660, 1720, 2410],
-        [730, 1090, 2440],
-        [570, 840, 2410],
-        [440, 1020, 2240],
-        [300, 870, 2240],
-    ]
-)
+# heed, hid, head, had, hod, hawed, hood, who'd
+FIRST = [270, 390, 530, 660, 730, 570, 440, 300]
+SECOND = [2290, 1990, 1840, 1720, 1090, 840, 1020, 870]
+THIRD = [3010, 2550, 2480, 2410, 2440, 2410, 2240, 2240]
 rng = np.random.default_rng(0)
 n_train, n = options.pick(417, 834, 834), options.pick(834, 1668, 1668)
 samples = options.pick(600, 2000, 48116)
 vowel = rng.integers(8, size=n)
 speaker = np.exp(0.15 * rng.normal(size=(n, 1)))
-formants = FORMANTS[vowel] * speaker * np.exp(0.15 * rng.normal(size=(n, 3)))
+formants = (
+    np.array([FIRST, SECOND, THIRD]).T[vowel] * speaker * np.exp(0.15 * rng.normal(size=(n, 3)))
+)
 waves = 0.2 * rng.normal(size=(n, samples))
 for k, loudness in enumerate((1.0, 0.6, 0.3)):
     phase = 2 * np.pi * rng.random((n, 1))
@@ -110,14 +103,8 @@ def one_vs_all(X, vowel, iterations):
     cost_and_gradient = tg.compile(tg.value_and_grad(lambda v, y: cost(unflatten(v), X, y)))
     found, costs = [], []
     for k in tqdm(range(8), desc=f"{X.shape[1]} features", unit="vowel"):
-        result = minimize(
-            cost_and_gradient,
-            vector,
-            args=((vowel == k).astype(float),),
-            method="CG",
-            jac=True,
-            options={"maxiter": iterations},
-        )
+        y, how = (vowel == k).astype(float), {"maxiter": iterations}
+        result = minimize(cost_and_gradient, vector, (y,), method="CG", jac=True, options=how)
         found.append(unflatten(result.x))
         costs.append(result.fun)
     W, b = (np.stack([theta[name] for theta in found], axis=-1) for name in ("w", "b"))
