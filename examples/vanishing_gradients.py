@@ -176,7 +176,7 @@ if options.out is not None:
 # In the first thousand steps the gradient that comes through the sigmoids to layer 1 is an eighth
 # of what comes through the ReLUs, and the loss hardly moves. With `--layers 4` one sees the product
 # at the first step: from layer 5 down to layer 2 each layer of sigmoids has a third to a sixth of
-# the gradient of the next one, and layer 1 has a sixtieth, where the layers of ReLUs are much alike.
+# the gradient of the next one, and layer 1 has a sixtieth; those of the ReLUs are all much alike.
 # Soon the last layers of the sigmoid net have done what they can without the early ones, and after
 # 10,000 steps it still guesses. With two layers a larger step size helps: `--lr 1` gets it to an
 # accuracy of 0.95 in 10,000 steps in place of 0.54. With four layers it does not. Leaky ReLUs and
