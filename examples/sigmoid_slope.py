@@ -9,6 +9,7 @@
 # %%
 import numpy as np
 from options import options
+from tqdm.auto import trange
 
 import tinygrad_edu as tg
 
@@ -86,7 +87,7 @@ steps = options.pick(1000, 1000, 60_000)
 def train(w, update):
     """The weights and the outputs after every step."""
     errors = []
-    for _ in range(steps):
+    for _ in trange(steps, unit="step", leave=False):
         errors.append(float(np.abs(tg.sigmoid(X @ w) - y).mean()))
         w = w + update(w)
     return tg.sigmoid(X @ w), errors
