@@ -204,3 +204,34 @@ def test_long_records_are_thinned_where_they_are_drawn():
 def test_an_empty_record_is_not_drawn():
     with pytest.raises(ValueError, match="no step has been noted"):
         tg.GradientMagnitudes().plot()
+
+
+def test_a_function_after_each_epoch_may_do_what_a_callback_of_each_step_may():
+    X, y = tg.data.crossed_gaussians(200, rng=0)
+
+    def run(*others):
+        net = tg.nn.MLP((2, 4, 1), rng=0)
+        W, b = net.parameters()[:2]
+        adam = tg.optim.Adam(net.parameters(), lr=0.01)
+        kept, copies = [], []
+
+        def change(trainer):
+            kept.append(W.grad)
+            copies.append(W.grad.copy())
+            adam.lr *= 0.7
+            if len(kept) == 2:
+                W.data = 0.5 * W.data
+            if len(kept) == 3:
+                W.data[:] = 1
+                b.grad[:] = 99
+
+        trainer = tg.Trainer(
+            net, adam, tg.binary_cross_entropy, l2=0.01, callbacks=[change, *others], rng=0
+        )
+        history = trainer.fit(X, y[:, None], epochs=5, batch_size=7, progress=False)
+        assert trainer.compiled
+        assert np.array_equal(kept, copies)
+        return history.loss, copies, W.numpy()
+
+    for alone, together in zip(run(), run(tg.Callback()), strict=True):
+        assert np.array_equal(alone, together)

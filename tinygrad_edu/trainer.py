@@ -275,7 +275,7 @@ class Trainer:
         else:
             self.optimizer.step()
             # From here to the end of a fit only callbacks can put in another array or Tensor.
-            self._watched = bool(self.callbacks) or not (by_program and self._in_place)
+            self._watched = self._is_seen() or not (by_program and self._in_place)
         for callback in self.callbacks:
             callback.on_step_end(self)
         return outputs
@@ -326,7 +326,7 @@ class Trainer:
             raise TrainingDiverged(self._advice(str(value)))
         if self._watched:
             # What others see is theirs; the arrays of the optimiser are written anew by each step.
-            self.optimizer.use_gradients(as_copies=bool(self.callbacks))
+            self.optimizer.use_gradients(as_copies=self._is_seen())
         return float(value), outputs
 
     def _compiled(self) -> Any:
@@ -364,8 +364,15 @@ class Trainer:
             self.history.validation_steps.append(len(self.history))
             self.history.validation_loss.append(_one_number(loss))
             self.history.validation_score.append(self._score(plain(outputs), validation[1]))
+        if self.callbacks:
+            self.optimizer.hand_out_gradients()
+            self._watched = True
         for callback in self.callbacks:
             callback.on_epoch_end(self)
+
+    def _is_seen(self) -> bool:
+        """Whether callbacks see each step, and not only the end of epochs."""
+        return any(not isinstance(callback, _AfterEpoch) for callback in self.callbacks)
 
     def objective(self, X: Any, y: Any) -> Tensor:
         """What training lowers: the loss of the model on X and y, with the L2 penalty."""
