@@ -16,7 +16,8 @@
 # \text{that is,} \quad v^\top J \quad \text{with the Jacobian} \quad
 # J_{ij} = \frac{\partial y_i}{\partial x_j}.$$
 #
-# We run all code of the answers; `tg.Tensor` stands in place of torch's, the rest is the same.
+# We run the code of the answers, with `tg.Tensor` in place of torch's; where that differs, it is
+# said.
 
 # %%
 import numpy as np
@@ -193,7 +194,8 @@ panels = {
     "$x$.grad $= v^T J = dz/dx$": (axes[1, 1], inner.grad[None, :]),
 }
 for title, (ax, matrix) in panels.items():
-    ax.imshow(matrix, cmap="cividis", vmin=-2, vmax=2, aspect="auto")
+    limit = np.abs(matrix).max()
+    ax.imshow(matrix, cmap="cividis", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(matrix):
         ax.text(j, i, f"{value:.3f}", ha="center", va="center", color="k" if value > 0 else "w")
     ax.set(title=title, xticks=[], yticks=[])

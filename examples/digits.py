@@ -107,7 +107,7 @@ figure.suptitle(f"The {len(wrong)} mistakes among {len(held_out)} held-out digit
 for ax in axes.flat:
     ax.axis("off")
 for ax, i in zip(axes.flat, wrong, strict=False):
-    ax.imshow(X[held_out[i]].reshape(8, 8), cmap="gray_r")
+    ax.imshow(X[held_out[i]].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
     ax.set_title(f"is {y[held_out[i]]}, said {said[i]} ({probability[i]:.2f})", fontsize=10)
 options.save(figure.axes[0], "digits_mistakes")
 
@@ -124,4 +124,4 @@ print(confusion)
 
 # %% [markdown]
 # Of some of these digits a person, too, would not be sure at 8 by 8 pixels, and the net is less
-# sure of them than of the others. That it can be both sure and wrong is why one looks.
+# sure of them than of the others.

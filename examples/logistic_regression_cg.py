@@ -164,14 +164,15 @@ ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.15), ncols=3, frameon=Fals
 options.save(ax, "logistic_regression_cg")
 
 # %% [markdown]
-# **The recordings say nothing in this form.** With more numbers than recordings there is always a
-# plane that parts them, so on the training data all is right; on new ones it is little better than
-# guessing. A vibration may begin anywhere in its period, so no single sample is larger for one
+# **The recordings say nothing in this form.** With more numbers than recordings there is in general
+# a plane that parts them, so on the training data all is right; on new ones it is little better
+# than guessing. A vibration may begin anywhere in its period, so no single sample is larger for one
 # vowel than for another. The 99.8 % of the question measured the wrong thing.
 #
 # **The formants say much**, and on new recordings nearly as much as on the old ones. What is
 # missing does not come by iterations: the cost is convex, and scaled features are at its minimum
-# after 50 (in Hz it is a narrow valley, which takes more). It comes by other features: with
+# after 50 (in Hz it is a narrow valley, which takes more; and as the penalty counts the weights,
+# which depend on the unit, the two minima differ a little). It comes by other features: with
 # products the borders are curved. The rest is where the vowels of different speakers overlap.
 #
 # The spectrum has been made of the same recordings, and is nearly as good as the formants: what

@@ -9,14 +9,14 @@
 # %%
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
-from options import options
+from options import need, options
 from tqdm import tqdm
 
 import tinygrad_edu as tg
 
 options = options("A net of any depth, trained on one sample at a time.")
+plt = need("matplotlib.pyplot", "plot")
 SEED, STUCK = 3, 2  # a run that succeeds, and one that does not
 
 
@@ -83,11 +83,12 @@ print(f"the deltas and the tape differ by at most {largest:.0e}")
 
 # %%
 w, b = parameters((2, 3, 6, 8, 1), 0.1, np.random.default_rng(SEED))
-for _ in range(1000):
+for step in range(1000):
     for p, dp in zip(w + b, by_deltas(w, b, X[0], 0), strict=True):
         p -= 0.1 * dp
     said = 1 - np.exp(-cost(w, b, X[0], 0))
-print(f"after 1000 steps the net says {said:.5f} of a sample of class 0")
+    if step % 100 == 99:
+        print(f"after {step + 1} steps the net says {said:.5f} of a sample of class 0")
 
 # %% [markdown]
 # ## Two nets
@@ -122,6 +123,7 @@ scores = {name: trainer.history.validation_score for name, trainer in runs.items
 for epoch in sorted({*range(0, epochs, epochs // 20), epochs - 1}):
     cells = [f"{name} {score[epoch]:.2%}" for name, score in scores.items()]
     print(f"training accuracy after epoch {epoch}:", "   ".join(cells))
+print("(the document, with data and weights of its own: 98.9 % and 99.7 %)")
 
 costs = {name: trainer.history.validation_loss for name, trainer in runs.items()}
 ax = tg.plot.curves(costs, title="Mean cost per sample", ylabel="cost")
@@ -149,15 +151,16 @@ options.save(axes[0], "mlp_any_depth")
 # %% [markdown]
 # ## A run that never learns
 #
-# Each class 1 cloud has to be told from the middle by a unit of its own, and two units are just two
-# clouds' worth. A ReLU that is 0 for every sample is dead: its slope is 0 for every sample, too, so
-# no step changes its weights again. The net is left with one unit, which sees one cloud. The other
-# cloud looks to it like the middle: both get the same answer, and a quarter of all samples is
-# wrong. With five and three units a dead one is no disaster.
+# Going up, the answer has to be high, low, high: a piecewise linear function of $x_2$ needs two
+# bends for that, one from each unit. Either one unit points up and one down, or both point the same
+# way and one begins below the middle cloud, the other above it. A ReLU that is 0 for every sample
+# is dead: its slope is 0 for every sample, too, so no step changes its weights again. The net is
+# left with one bend, one of the outer clouds gets the same answer as the middle, and a quarter of
+# all samples is wrong. With five and three units a dead one is no disaster.
 #
-# A run may get stuck with two units alive, too: they have turned to the left and to the right, and
-# cut the tails off the middle cloud instead (the larger weights of such a unit are those of $x_1$,
-# the first row of `W1` below).
+# A run may get stuck with two units alive, too: they have turned to the left and to the right, say,
+# and cut the tails off the middle cloud instead, which lowers the loss as well. (The larger weights
+# of such a unit are those of $x_1$, the first row of `W1` below.)
 
 # %%
 stuck, *stuck_data = train((2, 2, 1), 1.0, STUCK)
@@ -167,6 +170,7 @@ for seed, trainer, points in ((SEED, small, data[0]), (STUCK, stuck, stuck_data[
     first = trainer.model[0]
     shares[seed] = np.mean(first(points).numpy() > 0, axis=0)
     print(f"seed {seed}: a hidden unit is above 0 for", *(f"{s:.0%}" for s in shares[seed]))
+    print(f"        W1 {first.W.numpy().round(1).tolist()}")
 
 _, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
 probability_map(stuck, *stuck_data, axes[0], f"Seed {STUCK}, stuck")
@@ -177,7 +181,9 @@ axes[2].set_title(f"Seed {SEED}: {axes[2].get_title()}")
 options.save(axes[0], "stuck")
 
 # %% [markdown]
-# How common is that? With `--full`, ten seeds of each net.
+# How common is that? Of ten seeds (which `--full` runs) four small nets get above 98 %; one ends
+# with a dead unit and five with both alive, at 66 to 81 %. The larger net gets to 97.8 % or more in
+# all ten.
 
 # %%
 for seed in tqdm(range(10), desc="seeds") if options.full else ():
@@ -189,4 +195,4 @@ for seed in tqdm(range(10), desc="seeds") if options.full else ():
 
 # %% [markdown]
 # One recursion serves any depth, and the tape gets to the same numbers without it. Whether the
-# small net learns is decided by its first weights: two units can do it, if both stay alive.
+# small net learns is decided by its first weights: two units can do it, but have none to spare.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +52,34 @@ def options(description: str, **more: dict[str, Any]) -> Options:
     in_notebook = "ipykernel" in sys.modules
     found = parser.parse_args([] if in_notebook else None, namespace=Options())
     if found.out is not None:
-        found.out.mkdir(parents=True, exist_ok=True)
+        need("matplotlib", "plot")
+        try:
+            found.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--out: the folder {found.out} cannot be made: {error.strerror}")
+        if not os.access(found.out, os.W_OK):
+            parser.error(f"--out: nothing can be written to {found.out}")
     return found
+
+
+def positive(text: str) -> float:
+    """A number above 0, for options."""
+    return _number(text, lambda x: x > 0, "a number above 0")
+
+
+def not_negative(text: str) -> float:
+    """A number of at least 0, for options."""
+    return _number(text, lambda x: x >= 0, "a number of at least 0")
+
+
+def _number(text: str, holds: Callable[[float], bool], what: str) -> float:
+    try:
+        x = float(text)
+    except ValueError:
+        x = math.nan
+    if not (math.isfinite(x) and holds(x)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return x
 
 
 def need(module: str, extra: str) -> Any:

@@ -139,7 +139,7 @@ def predictions(model):
 
 
 table = {}
-cases = itertools.product(TASKS.items(), ("relu", "tanh", "logistic"))
+cases = itertools.product(TASKS.items(), ACTIVATIONS)
 for (task, (y, kind, outputs, loss, finish)), activation in tqdm(list(cases), unit="net"):
     model = kind(activation=activation, max_iter=options.pick(20, 200, 200), **settings)
     model.fit(X[train], y[train])
@@ -159,6 +159,7 @@ for (task, (y, kind, outputs, loss, finish)), activation in tqdm(list(cases), un
     name = f"{task:11} {activation:11} {model.out_activation_:15}"
     table[name] = np.abs(there).max(), np.abs(back).max(), score_there, score_back
 
+print("(scores: R² of the regression, accuracy of the classes)")
 print("task        activation  after the last  there    back     score there, back")
 for name, row in table.items():
     print(name, "{:.1e}  {:.1e}  {:.3f}, {:.3f}".format(*row))

@@ -141,7 +141,8 @@ for without, title in ((0, "the spiral"), (1, "the spiral without its first poin
 # With `w1 = 0` every input of every ReLU is 0. With the convention 0 no gradient comes through:
 # `w1` stays where it is, and the ReLUs put out 0, so that `w2` has no gradient either. Nothing is
 # ever learned. With 0.5 or 1 the first step leaves that place, and different conventions go
-# different ways. If `w2` is 0 as well, no convention helps: what is multiplied by `at_zero` is 0.
+# slightly different ways. If `w2` is 0 as well, no convention helps: what `at_zero` multiplies is
+# 0.
 
 # %%
 zero = compare("w1 = 0, w2 random", 0 * w1, w2)

@@ -85,7 +85,7 @@ steps = options.pick(1000, 1000, 60_000)
 
 
 def train(w, update):
-    """The weights and the outputs after every step."""
+    """The outputs after all steps, and the mean error before each."""
     errors = []
     for _ in trange(steps, unit="step", leave=False):
         errors.append(float(np.abs(tg.sigmoid(X @ w) - y).mean()))

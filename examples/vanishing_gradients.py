@@ -10,7 +10,7 @@
 
 # %%
 import numpy as np
-from options import options
+from options import not_negative, options, positive
 
 import tinygrad_edu as tg
 from tinygrad_edu.demo import notebook_losses
@@ -29,8 +29,8 @@ options = options(
         "metavar": "N",
         "help": "hidden layers, 1 to 10 (default: 2)",
     },
-    lr={"type": float, "default": 0.1, "help": "step size (default: 0.1)"},
-    l2={"type": float, "default": 1e-3, "help": "regularisation (default: 0.001)"},
+    lr={"type": positive, "default": 0.1, "help": "step size (default: 0.1)"},
+    l2={"type": not_negative, "default": 1e-3, "help": "regularisation (default: 0.001)"},
 )
 steps = options.pick(1001, 10_000, 50_000)
 names = ["sigmoid", options.activation]
@@ -54,7 +54,7 @@ for name in names:
 # %% [markdown]
 # ## The gradient by hand
 #
-# The notebook derives the backward pass with pen and paper. For a loss that is the mean
+# The notebook writes out the backward pass by hand. For a loss that is the mean
 # cross-entropy of the softmax of the scores, the gradient by the scores is (probabilities - one-hot
 # labels) / N. From there each layer passes back
 #
@@ -62,8 +62,9 @@ for name in names:
 # \Delta_{k-1} = (\Delta_k W_k^\top) \circ f'(Z_{k-1}).$$
 #
 # The slope $f'$ can be written with the output $h$ alone: $h (1 - h)$ for the sigmoid, at most
-# $1/4$; 1 or 0 for the ReLU. That factor of a quarter or less, once for each layer, is the whole
-# story. The engine needs none of this; we check that it computes the same before the training.
+# $1/4$; 1 or 0 for the ReLU. That factor of a quarter or less, once for each layer, together with
+# the weights, makes the gradient vanish on its way down. The engine needs none of this; we check
+# that it computes the same before the training.
 
 # %%
 FORWARD = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "relu": lambda z: np.maximum(0, z)}
@@ -149,6 +150,7 @@ for n, of in means.items():
 
 # %%
 if options.out is not None:
+    options.save(tg.plot.nonlinearities()[0], "nonlinearities")
     for name, found in magnitudes.items():
         options.save(found.plot(title=f"Gradient magnitude, {name} net"), f"gradients_{name}")
     ends = {"W1", f"W{options.layers}"}
@@ -173,11 +175,14 @@ if options.out is not None:
         )
 
 # %% [markdown]
-# In the first thousand steps the gradient that comes through the sigmoids to layer 1 is an eighth
-# of what comes through the ReLUs, and the loss hardly moves. With `--layers 4` one sees the product
+# At the first step layer 1 of the sigmoid net has a fiftieth of the gradient of layer 2, where that
+# of the ReLU net has half of it. In the mean of a thousand steps all its layers have a sixth to an
+# eighth of what those of the other have: the last layer soon has no error left that it can remove
+# by itself, and the loss hardly moves. With `--layers 4` one sees the product
 # at the first step: from layer 5 down to layer 2 each layer of sigmoids has a third to a sixth of
 # the gradient of the next one, and layer 1 has a sixtieth; those of the ReLUs are all much alike.
 # Soon the last layers of the sigmoid net have done what they can without the early ones, and after
 # 10,000 steps it still guesses. With two layers a larger step size helps: `--lr 1` gets it to an
-# accuracy of 0.95 in 10,000 steps in place of 0.54. With four layers it does not. Leaky ReLUs and
+# accuracy of 0.95 in 10,000 steps in place of 0.54. With four layers it
+# does not, and the ReLU net comes apart, too. Leaky ReLUs and
 # maxout layers let about as much through as ReLUs do.

@@ -19,6 +19,7 @@ def test_three_gradients_agree_at_every_step_and_the_checker_names_the_mistake(e
     assert "iteration 0: loss 1.098765\n" in printed
     assert "softmax regression, training accuracy: 0.49\n" in printed
     assert names["regression_history"].loss[-1] == pytest.approx(0.786, abs=5e-4)
+    assert names["trained"]["right"] < names["trained"]["mistaken"] < np.log(3)
     assert names["relu_report"]
     assert names["mended_report"]
     (mistake,) = names["logistic_report"].findings

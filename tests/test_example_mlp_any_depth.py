@@ -8,6 +8,7 @@ def test_deltas_accuracies_and_the_stuck_run(run_example):
     names, printed = run_example("mlp_any_depth")
     assert 0 < names["largest"] < 1e-13
     assert names["said"] < 1e-3
+    assert printed.count(" steps the net says ") == 10
     scores = {name: score[-1] for name, score in names["scores"].items()}
     assert scores == pytest.approx({"(2, 2, 1)": 0.989, "(2, 5, 3, 1)": 0.997}, abs=0.01)
     assert names["costs"]["(2, 2, 1)"][-1] < 0.1

@@ -10,9 +10,9 @@ pytest.importorskip("matplotlib")
 def test_predictions_agree_both_ways(run_example):
     names, printed = run_example("rebuild_sklearn_mlp")
     # There and back for each task and activation, on data of which the predictions differ.
-    assert len(names["table"]) == 9
+    assert len(names["table"]) == 12
     after_the_last = [name.split()[-1] for name in names["table"]]
-    assert after_the_last == ["identity"] * 3 + ["logistic"] * 3 + ["softmax"] * 3
+    assert after_the_last == ["identity"] * 4 + ["logistic"] * 4 + ["softmax"] * 4
     for name, (there, back, score_there, score_back) in names["table"].items():
         assert there < 1e-12, name
         assert back < 1e-12, name

@@ -25,6 +25,7 @@ def test_the_losses_are_the_notebook_s_and_the_pictures_are_there(run_example):
         "gradients_overlaid",
         "gradients_relu",
         "gradients_sigmoid",
+        "nonlinearities",
         "regions_relu",
         "regions_sigmoid",
     ]
