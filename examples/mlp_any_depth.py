@@ -17,7 +17,7 @@ import tinygrad_edu as tg
 
 options = options("A net of any depth, trained on one sample at a time.")
 plt = need("matplotlib.pyplot", "plot")
-SEED, STUCK = 3, 2  # a run that succeeds, and one that does not
+SEED, STUCK, TURNED = 3, 2, 6  # a run that succeeds, and two that do not
 
 
 # %% [markdown]
@@ -158,26 +158,33 @@ options.save(axes[0], "mlp_any_depth")
 # left with one bend, one of the outer clouds gets the same answer as the middle, and a quarter of
 # all samples is wrong. With five and three units a dead one is no disaster.
 #
-# A run may get stuck with two units alive, too: they have turned to the left and to the right, say,
-# and cut the tails off the middle cloud instead, which lowers the loss as well. (The larger weights
-# of such a unit are those of $x_1$, the first row of `W1` below.)
+# A run may get stuck with two units alive, too, as that of seed 6 at two thirds: its larger weights
+# are those of $x_1$, the first row of `W1` below. Both units point to the left, and their bends
+# make a strip of class 1 that stands upright. It cuts the tails off the middle cloud, which is the
+# wider one, and lowers the loss as well.
 
 # %%
 stuck, *stuck_data = train((2, 2, 1), 1.0, STUCK)
-print(f"seed {STUCK}: training accuracy {stuck.history.validation_score[-1]:.2%}")
+turned, *turned_data = train((2, 2, 1), 1.0, TURNED)
 shares = {}
-for seed, trainer, points in ((SEED, small, data[0]), (STUCK, stuck, stuck_data[0])):
+for seed, trainer, points in (
+    (SEED, small, data[0]),
+    (STUCK, stuck, stuck_data[0]),
+    (TURNED, turned, turned_data[0]),
+):
+    print(f"seed {seed}: training accuracy {trainer.history.validation_score[-1]:.2%}")
     first = trainer.model[0]
     shares[seed] = np.mean(first(points).numpy() > 0, axis=0)
     print(f"seed {seed}: a hidden unit is above 0 for", *(f"{s:.0%}" for s in shares[seed]))
     print(f"        W1 {first.W.numpy().round(1).tolist()}")
 
-_, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
-probability_map(stuck, *stuck_data, axes[0], f"Seed {STUCK}, stuck")
-tg.plot.activations(stuck, stuck_data[0], [axes[1]])
-tg.plot.activations(small, data[0], [axes[2]])
-axes[1].set_title(f"Seed {STUCK}, stuck: {axes[1].get_title()}")
-axes[2].set_title(f"Seed {SEED}: {axes[2].get_title()}")
+_, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
+probability_map(stuck, *stuck_data, axes[0], f"Seed {STUCK}: a dead unit")
+probability_map(turned, *turned_data, axes[1], f"Seed {TURNED}: turned aside")
+tg.plot.activations(stuck, stuck_data[0], [axes[2]])
+tg.plot.activations(small, data[0], [axes[3]])
+axes[2].set_title(f"Seed {STUCK}: {axes[2].get_title()}")
+axes[3].set_title(f"Seed {SEED}: {axes[3].get_title()}")
 options.save(axes[0], "stuck")
 
 # %% [markdown]
