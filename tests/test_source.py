@@ -271,7 +271,7 @@ def test_whatever_tensors_are_called_the_program_runs(first, second, result):
     assert (x.name, y.name, product.name) == (first, second, result)
 
 
-@pytest.mark.parametrize("module", ["/tmp/x/f.py", "a-b", "class.f", "__main__", "<string>"])
+@pytest.mark.parametrize("module", ["/home/me/f.py", "a-b", "class.f", "__main__", "<string>"])
 def test_a_function_of_a_file_that_cannot_be_imported_is_given(module, monkeypatch):
     namespace = {"np": np, "tg": tg, "__name__": module}
     exec(
@@ -320,7 +320,7 @@ def test_a_program_says_where_it_gives_nan_and_the_engine_refuses():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_every_operation_has_a_program(case, data):
     arrays, parameters = data.draw(case.arguments)
