@@ -152,6 +152,21 @@ except RuntimeError as error:
     print("a third time:", freed)
 
 # %% [markdown]
+# ## Several losses of one weight
+#
+# "If your output has multiple values", says another answer, "e.g. `loss = [loss1, loss2, loss3]`":
+# ones give the gradient of their sum, other weights "add importances". With the losses $w$, $w^2$
+# and $w^3$ the gradient is $v_1 + 2 v_2 w + 3 v_3 w^2$.
+
+# %%
+importances = {}
+for weights in ([1.0, 1.0, 1.0], [-0.1, 1.0, 0.0001]):
+    (w,) = tensors(2.0)
+    np.stack([w, w**2, w**3]).backward(np.array(weights))
+    importances[tuple(weights)] = w.grad
+    show(f"weights {weights}", w.grad)
+
+# %% [markdown]
 # ## Where the weights come from
 #
 # In a net nobody thinks them up. Another answer: "they can have other values, especially if $y$ is

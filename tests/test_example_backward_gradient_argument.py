@@ -14,6 +14,9 @@ def test_the_printed_values(run_example):
         (1, 1, 1, 1): [[2, 2, 2, 2]],
     }
     assert names["of_loss"].tolist() == [[2, 2, 2, 2]]
+    found = {weights: float(g) for weights, g in names["importances"].items()}
+    # 1 + 2w + 3w^2 at w = 2, and -0.1 + 2w + 0.0003 w^2.
+    assert found == pytest.approx({(1.0, 1.0, 1.0): 17, (-0.1, 1.0, 0.0001): 3.9012})
     assert names["rows"].tolist() == (2 * np.eye(4)).tolist()
     lines = printed.splitlines()
     assert "a.grad   3.0000e-01 3.0000e+00 3.0000e-04" in lines
