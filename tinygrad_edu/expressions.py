@@ -16,7 +16,7 @@ from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tracing import pack
 
-__all__ = ["ATOM", "USUAL_ARGUMENTS", "Expressions", "usual_names"]
+__all__ = ["ATOM", "USUAL_ARGUMENTS", "Expressions", "free_name", "usual_names"]
 
 _BINARY = {
     PRIMITIVES[np.add]: ("+", 4),
@@ -140,6 +140,22 @@ def _defaults(primitive: Primitive) -> dict[str, Any]:
     except (TypeError, ValueError):  # of a ufunc
         return {}
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def free_name(wanted: str, taken: set[Any]) -> str:
+    """The name, or with a number behind it if it is taken, which it is from now on.
+
+    Example:
+        >>> taken = {"x", "h1"}
+        >>> free_name("x", taken), free_name("x", taken), free_name("h1", taken)
+        ('x2', 'x3', 'h1_2')
+    """
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}" if wanted[-1].isdigit() else f"{wanted}{count}"
+    taken.add(name)
+    return name
 
 
 # What the arguments of an operation are called that are no entries.

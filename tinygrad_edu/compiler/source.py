@@ -23,7 +23,13 @@ from tinygrad_edu.compiler.lowering import (
     subtract_at,
 )
 from tinygrad_edu.compiler.patterns import number_of
-from tinygrad_edu.expressions import ATOM, USUAL_ARGUMENTS, Expressions, usual_names
+from tinygrad_edu.expressions import (
+    ATOM,
+    USUAL_ARGUMENTS,
+    Expressions,
+    free_name,
+    usual_names,
+)
 from tinygrad_edu.rules import PRIMITIVES, Primitive
 from tinygrad_edu.tape import Entry, reachable
 from tinygrad_edu.tensor import Tensor, lift
@@ -92,14 +98,8 @@ def _identifier(name: str) -> str:
 
 
 def _free(wanted: str, taken: set[Any]) -> str:
-    """A name that is not taken yet; from now on it is."""
-    name = base = _identifier(wanted) or "t"
-    count = 1
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}" if base[-1].isdigit() else f"{base}{count}"
-    taken.add(name)
-    return name
+    """A name for code that is not taken yet; from now on it is."""
+    return free_name(_identifier(wanted) or "t", taken)
 
 
 def explained(outputs: Sequence[Entry], again: Again | None, backward: bool) -> str:

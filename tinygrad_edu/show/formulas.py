@@ -42,7 +42,8 @@ def _spread(*parts: str) -> tuple[str, ...]:
     return tuple(frame.format(part) for frame in _OVER_AXES for part in parts)
 
 
-# For each input what its gradient may be; `x` is the input if the rule has no name for it.
+# For each input what its gradient may be, the last line for all further ones; `x` is the input if
+# the rule has no name for it.
 _TABLE: dict[Primitive, list[tuple[str, ...]]] = {
     PRIMITIVES[np.matmul]: [_DA, _DB],
     PRIMITIVES[np.dot]: [_DA, _DB],
@@ -104,7 +105,7 @@ def raw(entry: Entry, position: int, g: Any) -> Any:
 def formula(entry: Entry, position: int) -> str | None:
     """The rule as one expression, in the names of the book; `None` if there is none."""
     rows = _TABLE.get(entry.primitive, [])
-    if position < len(rows) or entry.primitive is neural.sum_of_squares:
+    if rows:
         row = rows[min(position, len(rows) - 1)]
         return next((text for text in row if _is_right(text, entry, position)), None)
     text = rule_text(entry.primitive.rule(position))

@@ -11,7 +11,13 @@ import numpy as np
 
 from tinygrad_edu.calculus.einsum import einsum
 from tinygrad_edu.calculus.indexing import setitem
-from tinygrad_edu.expressions import ATOM, USUAL_ARGUMENTS, Expressions, usual_names
+from tinygrad_edu.expressions import (
+    ATOM,
+    USUAL_ARGUMENTS,
+    Expressions,
+    free_name,
+    usual_names,
+)
 from tinygrad_edu.rules import Primitive
 from tinygrad_edu.tape import Entry
 from tinygrad_edu.tracing import pack
@@ -61,7 +67,7 @@ class Labels(Expressions):
         taken, seen = set(self._names.values()), set()
         for entry, name in self._names.items():
             if name.isidentifier() and name in seen:
-                self._names[entry] = _free(name, taken)
+                self._names[entry] = free_name(name, taken)
             seen.add(name)
         self._labels = {
             entry: name
@@ -76,7 +82,7 @@ class Labels(Expressions):
             parts = zip(usual_arguments, entry.inputs, entry.values, strict=False)
             for wanted, source, array in parts:
                 if source is None and is_long(array) and id(array) not in self._constants:
-                    self._constants[id(array)] = _free(wanted, taken)
+                    self._constants[id(array)] = free_name(wanted, taken)
 
     def number(self, entry: Entry) -> str:
         """Such as `%3`: the place of the entry on the tape."""
@@ -261,13 +267,3 @@ def _nested(y: np.ndarray) -> str:
 def is_long(value: Any) -> bool:
     """Whether it is an array of too many numbers to be written out."""
     return isinstance(value, np.ndarray) and value.size > SHORT
-
-
-def _free(wanted: str, taken: set[str]) -> str:
-    """The name, or with a number behind it if it is taken, which it is from now on."""
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}{count}"
-    taken.add(name)
-    return name
