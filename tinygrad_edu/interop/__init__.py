@@ -1,0 +1,1 @@
+"""Files and other tools: what keeps a model, and what takes it elsewhere."""
