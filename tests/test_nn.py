@@ -527,3 +527,75 @@ def test_an_activation_that_is_kept_is_no_parameter():
 def test_a_class_is_no_layer():
     with pytest.raises(TypeError, match=r"as nn\.ReLU\(\) is; got"):
         nn.Sequential(nn.Linear(2, 2, rng=0), nn.ReLU)
+
+
+def modes(net):
+    return [module.training for _, module in net.named_modules()]
+
+
+def test_the_mode_reaches_all_modules_within():
+    net = nn.Sequential(Tied(), nn.Sequential(nn.Tanh(), nn.ReLU()))
+    keys = list(net.state_dict())
+    assert modes(net) == [True] * 8
+    assert net.eval() is net
+    assert modes(net) == [False] * 8
+    assert net.train() is net
+    assert modes(net) == [True] * 8
+    assert modes(net.train(False)) == [False] * 8
+    assert list(net.state_dict()) == keys
+
+
+def test_evaluating_gives_each_module_its_mode_back():
+    net = nn.Sequential(nn.Linear(1, 1, rng=0).eval(), nn.Tanh())
+    with pytest.raises(ZeroDivisionError), nn.evaluating(net):
+        _ = modes(net) == [False] * 3 and 1 / 0
+    assert modes(net) == [True, False, True]
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1e-160, 1.0, 1e160]),
+)
+def test_standardize_gives_columns_of_mean_0_and_deviation_1(rows, n, seed, size):
+    rng = np.random.default_rng(seed)
+    X = size * (rng.standard_normal((rows, n)) * rng.uniform(0.1, 10, n) + rng.uniform(-5, 5, n))
+    X[:, 0] = X[0, 0]
+    layer = nn.Standardize(n).fit(X)
+    out = layer(X).data
+    np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-13)
+    np.testing.assert_allclose(out.std(axis=0)[1:], float(rows > 1), rtol=1e-12)
+    assert not out[:, 0].any()
+    assert layer.scale.data[0] == 1
+    other = nn.Standardize(n)
+    other.load_state_dict(layer.state_dict())
+    assert other(X).data.tobytes() == out.tobytes()
+    assert not layer.parameters()
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (np.ones((3, 2)), "rows of 3 columns.*got \\(3, 2\\)"),
+        (np.ones(3), "rows of 3 columns"),
+        (np.ones((0, 3)), "at least one"),
+        ([[1, 2, np.nan]], "X holds nan"),
+        (np.full((2, 3), 1e300), "the mean of X holds inf"),
+    ],
+)
+def test_standardize_refuses_what_it_cannot_fit_and_stays_as_it_was(X, words):
+    layer = nn.Standardize(3, np.float32).fit([[1, 2, 3], [2, 4, 6]])
+    before = layer.state_dict()
+    with pytest.raises(ValueError, match=words):
+        layer.fit(X)
+    assert {k: v.tobytes() for k, v in layer.state_dict().items()} == {
+        k: v.tobytes() for k, v in before.items()
+    }
+
+
+def test_a_float32_standardize_stays_float32_where_the_deviation_is_too_small_for_it():
+    layer = nn.Standardize(1, np.float32).fit([[1.0], [1.0 + 1e-15]]).fit([[0.0], [1e-60]])
+    out = layer(np.array([[3.0]], np.float32))
+    assert out.dtype == np.float32
+    assert out.item() == 3

@@ -964,3 +964,66 @@ def test_what_cannot_be_compiled_is_trained_as_it_is(caplog):
     assert [record.message[:35] for record in caplog.records] == [
         "training without a compiled program"
     ]
+
+
+class Noisy(tg.nn.Module):
+    """Multiplies by random numbers in training mode."""
+
+    def __init__(self, seed=0):
+        self.rng = np.random.default_rng(seed)
+
+    def forward(self, x):
+        return x * self.rng.random(x.shape[-1]) if self.training else x
+
+
+def noisy_trainer(**options):
+    net = tg.nn.Sequential(tg.nn.Linear(2, 4, rng=0), Noisy(), tg.nn.Linear(4, 3, rng=1))
+    return tg.Trainer(net, tg.optim.SGD(net.parameters(), lr=0.1), rng=0, **options)
+
+
+def test_steps_are_in_training_mode_and_measurements_are_not():
+    X, y = tg.data.spiral(points_per_class=10)
+    by_hand = noisy_trainer(compiled=False)
+    by_hand.model.train()
+    losses = []
+    for _ in range(6):
+        loss = tg.cross_entropy(by_hand.model(X), y)
+        losses.append(loss.item())
+        by_hand.optimizer.zero_grad()
+        loss.backward()
+        by_hand.optimizer.step()
+    for compiled in (True, False):
+        trainer = noisy_trainer(compiled=compiled, callbacks=[lambda t: t.predict(X)])
+        trainer.fit(X, y, epochs=3, validation=(X, y), progress=False)
+        # Measuring draws no random numbers and changes no mode: the steps go on as if undisturbed.
+        history = trainer.fit(X, y, epochs=3, validation=(X, y), progress=False)
+        np.testing.assert_allclose(history.loss, losses, rtol=1e-12)
+        out = trainer.model(X).data
+        np.testing.assert_array_equal(out.argmax(axis=1), trainer.predict(X))
+        np.testing.assert_array_equal(out, trainer.model(X).data)
+        assert history.validation_loss[-1] == trainer.objective(X, y).item()
+        assert history.validation_loss[-1] == tg.cross_entropy(out, y)
+        assert history.validation_score[-1] == trainer.score(X, y)
+
+
+def test_a_change_of_mode_for_measuring_needs_no_new_program(caplog):
+    X, y = tg.data.spiral(points_per_class=10)
+    trainer = noisy_trainer(callbacks=[lambda t: t.score(X, y)])
+    for _ in range(3):
+        trainer.fit(X, y, epochs=10, batch_size=16, validation=(X, y), progress=False)
+    assert trainer._program.written == 2  # of the two sizes of batches
+    assert not caplog.records
+
+
+def test_the_mode_is_back_to_evaluation_after_training_that_failed():
+    X, y = tg.data.spiral(points_per_class=10)
+    trainer = noisy_trainer(callbacks=[lambda t: 1 / 0])
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(X, y, epochs=3, progress=False)
+    assert not any(module.training for _, module in trainer.model.named_modules())
+
+
+def test_predicting_leaves_the_mode_of_a_net_alone():
+    trainer = noisy_trainer()
+    trainer.predict(np.ones((1, 2)))
+    assert all(module.training for _, module in trainer.model.named_modules())

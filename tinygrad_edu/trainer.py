@@ -14,7 +14,8 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, finite_numbers, random_generator
-from tinygrad_edu.nn import Module
+from tinygrad_edu.nn import Module, evaluating
+from tinygrad_edu.nn.layers import at_least_1
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.recording import mode, no_grad
 from tinygrad_edu.tensor import Tensor, plain
@@ -184,6 +185,9 @@ class Trainer:
     ) -> History:
         """Trains for a number of epochs and returns the history of all that this trainer did.
 
+        The model is in training mode for the steps and in evaluation mode where it is measured, and
+        so it is left: afterwards `model(X)` says the same as `predict`.
+
         Ctrl-C ends the training after the step under way; model and history stay usable. Pressed
         twice it ends the program.
 
@@ -211,14 +215,15 @@ class Trainer:
                 raise TypeError("validation must be a pair (X, y)")
             validation = self._checked(*validation, "validation X", "validation y")
             self._score(self._outputs(validation[0]), validation[1])
-        epochs = _at_least_1("epochs", epochs)
-        size = len(X) if batch_size is None else min(_at_least_1("batch_size", batch_size), len(X))
+        epochs = at_least_1("epochs", epochs)
+        size = len(X) if batch_size is None else min(at_least_1("batch_size", batch_size), len(X))
         batches = math.ceil(len(X) / size)
         before = [np.array(p.data) for p in self.optimizer.params], self.optimizer.state_dict()
         self._stopping = self.history.interrupted = False
         self._watched = True
         state = None
         bar = tqdm(total=epochs * batches, disable=not progress, unit="step")
+        self.model.train()
         try:
             with _ctrl_c_after_the_step(self), np.errstate(**_silent()):
                 for _ in range(epochs):
@@ -247,6 +252,7 @@ class Trainer:
             raise
         finally:
             bar.close()
+            self.model.eval()
             self.optimizer.hand_out_gradients()
         return self.history
 
@@ -358,7 +364,7 @@ class Trainer:
     def _end_epoch(self, validation: tuple[np.ndarray, np.ndarray] | None) -> None:
         self.history.epoch_ends.append(len(self.history))
         if validation is not None:
-            with no_grad():
+            with no_grad(), evaluating(self.model):
                 outputs = self.model(validation[0])
                 loss = self._penalised(self.loss(outputs, validation[1]))
             self.history.validation_steps.append(len(self.history))
@@ -375,8 +381,12 @@ class Trainer:
         return any(not isinstance(callback, _AfterEpoch) for callback in self.callbacks)
 
     def objective(self, X: Any, y: Any) -> Tensor:
-        """What training lowers: the loss of the model on X and y, with the L2 penalty."""
-        return self._penalised(self.loss(self.model(X), y))
+        """What training lowers: the loss of the model on X and y, with the L2 penalty.
+
+        In evaluation mode, so that it is the same each time, as `predict` and `score` are.
+        """
+        with evaluating(self.model):
+            return self._penalised(self.loss(self.model(X), y))
 
     def predict(self, X: Any) -> np.ndarray:
         """What the model says of each row of X.
@@ -402,7 +412,7 @@ class Trainer:
         return self._score(self._outputs(X), y)
 
     def _outputs(self, X: np.ndarray) -> np.ndarray:
-        with no_grad():
+        with no_grad(), evaluating(self.model):
             outputs = plain(self.model(X))
         if not isinstance(outputs, np.ndarray) or outputs.shape[:1] != X.shape[:1]:
             shown = f"shape {outputs.shape}" if isinstance(outputs, np.ndarray) else type(outputs)
@@ -533,9 +543,3 @@ def _one_number(loss: Any) -> float:
         shown = f"shape {np.shape(plain(loss))}" if hasattr(loss, "shape") else type(loss)
         raise TypeError(f"the loss must be one number, a Tensor, got {shown}: take its mean")
     return plain(loss).item()
-
-
-def _at_least_1(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import finite_numbers
-from tinygrad_edu.nn import Module
+from tinygrad_edu.nn import Module, evaluating
 from tinygrad_edu.recording import no_grad
 from tinygrad_edu.style import COLOURS, MARKERS, labelled, pyplot, region_colours
 from tinygrad_edu.tape import Tape
@@ -204,7 +204,7 @@ def ask(predict: Any, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _outputs(model: Module, rows: np.ndarray) -> np.ndarray:
-    with no_grad():
+    with no_grad(), evaluating(model):
         outputs = np.asarray(plain(model(rows)))
     if not np.isfinite(outputs).all():
         raise FloatingPointError("the model's outputs are NaN or infinite around the data")
@@ -225,7 +225,8 @@ def _ends_in_sigmoid(model: Module, row: np.ndarray) -> bool:
 
     The sigmoid of that would be no probability.
     """
-    said = model(Tensor(row, requires_grad=True))
+    with evaluating(model):
+        said = model(Tensor(row, requires_grad=True))
     return (
         isinstance(said, Tensor)
         and said.requires_grad
