@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.callbacks import GradientMagnitudes
     from tinygrad_edu.compiler import CompileError, compile
     from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
+    from tinygrad_edu.interop.models import load_into, save
 
 __version__ = "0.1.0"
 
@@ -87,6 +88,7 @@ __all__ = [
     "jvp",
     "leaky_relu",
     "linear",
+    "load_into",
     "log_softmax",
     "logsumexp",
     "mse",
@@ -97,6 +99,7 @@ __all__ = [
     "primitive",
     "record",
     "relu",
+    "save",
     "sigmoid",
     "softmax",
     "softplus",
@@ -112,6 +115,7 @@ _LATER = {
     **dict.fromkeys(("GradientError", "GradientReport", "assert_grad", "check_grad"), "gradcheck"),
     **dict.fromkeys(("CompileError", "compile"), "compiler"),
     "GradientMagnitudes": "callbacks",
+    **dict.fromkeys(("load_into", "save"), "interop.models"),
     "plot": "plot",
 }
 
