@@ -1361,3 +1361,16 @@ def test_a_kink_between_the_steps_is_no_mistake(x):
 def test_rounding_in_the_gradient_of_a_constant_is_no_mistake(seed):
     Q = np.array([[-0.02, 0.734], [-1.71, -0.104]])
     assert not tg.check_grad(lambda x: np.mean(np.linalg.qr(x)[0] ** 2), Q, rng=seed).wrong
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-5])
+def test_an_output_that_is_but_a_rounding_error_does_not_drown_the_others(off):
+    def f(x):
+        return np.stack([x[0], 3 * x[1] ** 2, (0.1 + x[0] - x[0]) - 0.1])
+
+    def jacobian(x):
+        return np.array([[1.0, 0.0], [0.0, 6 * x[1] * (1 + off)], [0.0, 0.0]])
+
+    x = np.array([4.0, 0.84])
+    assert 0 < abs(f(x)[2]) < 1e-15
+    assert bool(tg.check_grad(f, x, gradient=jacobian, rng=0)) == (off == 0)

@@ -289,9 +289,11 @@ class Subject:
         # Multiples of 1/1024, which float32 and float16 hold as they are.
         sizes = self.rng.integers(512, 2048, y.size) / 1024
         self.weights = sizes * self.rng.choice([-1.0, 1.0], y.size)
-        # Large outputs would drown the others.
+        # Large outputs would drown the others, of which those do not count that are but rounding
+        # errors of a 0.
         size = np.abs(y).astype(float)
-        usual = np.quantile(size[size > 0], 0.2, method="lower") if size.any() else 1.0
+        counted = size[size > np.finfo(float).eps * size.max()]
+        usual = np.quantile(counted, 0.2, method="lower") if size.any() else 1.0
         self.weights *= 2.0 ** -np.floor(np.log2(np.maximum(size / usual, 1.0)))
         if y.size == 1:
             self.weights = np.ones(1)
