@@ -1,5 +1,9 @@
 """Optimisers against update rules that are written out here once more, from the sources."""
 
+import copy
+import inspect
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,9 +13,13 @@ from tinygrad_edu import optim
 OPTIMISERS = [
     lambda params: optim.SGD(params, lr=0.05),
     lambda params: optim.SGD(params, lr=0.05, momentum=0.9),
+    lambda params: optim.SGD(params, 0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
+    lambda params: optim.RMSProp(params, lr=0.05),
     lambda params: optim.Adam(params, lr=0.05),
+    lambda params: optim.AdamW(params, lr=0.05, weight_decay=0.5),
 ]
-each_optimiser = pytest.mark.parametrize("make", OPTIMISERS, ids=["sgd", "momentum", "adam"])
+NAMES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
+each_optimiser = pytest.mark.parametrize("make", OPTIMISERS, ids=NAMES)
 nan, inf = float("nan"), float("inf")
 
 
@@ -90,8 +98,111 @@ def test_adam_is_algorithm_1_of_kingma_and_ba(seed, betas, eps):
     assert_same_path(trained(lambda p: optim.Adam(p, 0.02, betas, eps), f, 100), expected)
 
 
-def test_adam_has_the_paper_s_defaults():
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_nesterov_takes_the_gradient_further_on(momentum):
+    # Sutskever's form in the look-ahead variable y = x + momentum v:
+    # v_{t+1} = momentum v_t - lr f'(y_t), x_{t+1} = x_t + v_{t+1}.
+    f, expected = Quadratic(0), []
+    x, v = f.start, [0.0, 0.0]
+    for _ in range(100):
+        ahead = [a + momentum * b for a, b in zip(x, v, strict=True)]
+        v = [momentum * b - 0.03 * f.slope(y) for b, y in zip(v, ahead, strict=True)]
+        x = [a + b for a, b in zip(x, v, strict=True)]
+        expected.append([a + momentum * b for a, b in zip(x, v, strict=True)])
+    path = trained(lambda p: optim.SGD(p, 0.03, momentum, nesterov=True), f, 100)
+    assert_same_path(path, expected)
+
+
+@pytest.mark.parametrize("decay", [0.1, 2.0])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_weight_decay_of_sgd_is_an_l2_penalty_on_all_values(decay, momentum):
+    f, penalised = Quadratic(0), Quadratic(0)
+    penalised.A = f.A + decay * np.eye(6)
+    decayed = trained(lambda p: optim.SGD(p, 0.03, momentum, weight_decay=decay), f, 100)
+    assert_same_path(decayed, trained(lambda p: optim.SGD(p, 0.03, momentum), penalised, 100))
+
+
+@pytest.mark.parametrize(("alpha", "eps"), [(0.99, 1e-8), (0.5, 0.1), (0.0, 1.0)])
+def test_rmsprop_divides_by_the_root_of_the_running_mean_square(alpha, eps):
+    f, expected = Quadratic(0), []
+    x, slopes = f.start, []
+    for t in range(1, 101):
+        slopes.append([f.slope(a) for a in x])
+        # The running mean as the sum that it is.
+        weights = [(1 - alpha) * alpha ** (t - 1 - s) for s in range(t)]
+        v = [sum(w * g[i] ** 2 for w, g in zip(weights, slopes, strict=True)) for i in (0, 1)]
+        x = [x[i] - 0.02 * slopes[-1][i] / (v[i] ** 0.5 + eps) for i in (0, 1)]
+        expected.append(x)
+    path = trained(lambda p: optim.RMSProp(p, 0.02, alpha, eps), f, 100)
+    assert_same_path(path, expected)
+
+
+def test_adamw_shrinks_all_values_before_adam_moves_them():
     f = Quadratic(0)
+    params = [tg.Tensor(x, requires_grad=True) for x in f.start]
+    adam, path = optim.Adam(params, 0.02), []
+    for _ in range(100):
+        adam.zero_grad()
+        f(*params).backward()
+        for p in params:
+            p.data = p.data - 0.02 * 0.3 * p.data
+        adam.step()
+        path.append([p.data.copy() for p in params])
+    assert_same_path(trained(lambda p: optim.AdamW(p, 0.02, weight_decay=0.3), f, 100), path)
+    without = trained(lambda p: optim.AdamW(p, 0.02, weight_decay=0.0), f, 9)
+    assert_same_path(without, trained(lambda p: optim.Adam(p, 0.02), f, 9))
+
+
+SETTINGS = {
+    "SGD": [
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.3, "nesterov": True, "weight_decay": 0.1},
+        {"weight_decay": 0.5},
+    ],
+    "RMSProp": [{}, {"alpha": 0.5, "eps": 1e-3}, {"alpha": 0.0, "eps": 1.0}],
+    "Adam": [{}, {"betas": (0.6, 0.8), "eps": 1e-2}, {"betas": (0.0, 0.0), "eps": 1.0}],
+    "AdamW": [{}, {"weight_decay": 0.7, "betas": (0.5, 0.9)}, {"weight_decay": 0.0, "eps": 0.1}],
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_hundred_steps_are_those_of_pytorch(name):
+    torch = pytest.importorskip("torch")
+    for seed, settings in enumerate(SETTINGS[name]):
+        f, rng = Quadratic(seed), np.random.default_rng(seed)
+        starts = [*f.start, rng.standard_normal(()), rng.standard_normal((2, 1, 3))]
+        own = [tg.Tensor(x, requires_grad=True) for x in starts]
+        theirs = [torch.tensor(x, requires_grad=True) for x in starts]
+        optimizer = getattr(optim, name)(own, lr=0.05, **settings)
+        reference = getattr(torch.optim, {"RMSProp": "RMSprop"}.get(name, name))(
+            theirs, lr=0.05, **settings
+        )
+        for step in range(100):
+            optimizer.lr = reference.param_groups[0]["lr"] = 0.05 / (1 + step % 7)
+            for p, q in zip(own, theirs, strict=True):
+                noise = rng.standard_normal(p.shape) * (step % 3)
+                slope = f.slope if p.ndim and len(p.data) == 6 else np.sin
+                p.grad = slope(p.data) + noise
+                q.grad = torch.tensor(slope(q.detach().numpy()) + noise)
+            optimizer.step()
+            reference.step()
+            for p, q in zip(own, theirs, strict=True):
+                np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-10, atol=1e-12)
+    defaults = getattr(torch.optim, {"RMSProp": "RMSprop"}.get(name, name))(theirs, lr=0.1).defaults
+    optimizer = getattr(optim, name)(own, lr=0.1)
+    for setting in {key for settings in SETTINGS[name] for key in settings}:
+        assert getattr(optimizer, setting) == defaults[setting]
+
+
+def test_adam_has_the_paper_s_defaults_and_the_others_have_pytorch_s():
+    f = Quadratic(0)
+    pairs = [
+        (optim.RMSProp, lambda p: optim.RMSProp(p, 1e-2, 0.99, 1e-8)),
+        (optim.AdamW, lambda p: optim.AdamW(p, 1e-3, (0.9, 0.999), 1e-8, 1e-2)),
+    ]
+    for defaults, spelled_out in pairs:
+        assert_same_path(trained(defaults, f, 5), trained(spelled_out, f, 5))
     spelled_out = trained(lambda p: optim.Adam(p, 1e-3, (0.9, 0.999), 1e-8), f, 5)
     np.testing.assert_array_equal(trained(optim.Adam, f, 5)[-1][0], spelled_out[-1][0])
 
@@ -190,7 +301,7 @@ def test_the_learning_rate_can_change_between_steps(make):
 
 
 @pytest.mark.parametrize("lr", [-0.1, 0, 0.0, nan, inf, -inf, "fast"])
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.RMSProp, optim.Adam, optim.AdamW])
 def test_bad_learning_rates_are_refused(kind, lr):
     w = tg.Tensor(1.0, requires_grad=True)
     with pytest.raises(ValueError, match="learning rate"):
@@ -207,24 +318,42 @@ def test_a_learning_rate_that_is_no_number_is_refused_by_name(lr):
         optim.SGD([tg.Tensor(1.0, requires_grad=True)], lr=lr)
 
 
-@pytest.mark.parametrize("momentum", [-0.1, 1, 1.5, nan, inf])
-def test_bad_momentum_is_refused(momentum):
-    with pytest.raises(ValueError, match="momentum"):
-        optim.SGD([tg.Tensor(1.0, requires_grad=True)], lr=0.1, momentum=momentum)
-
-
+@pytest.mark.parametrize("kind", [optim.SGD, optim.RMSProp, optim.Adam, optim.AdamW])
 @pytest.mark.parametrize(
-    "betas", [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (nan, 0.9), (0.9, inf), (0.9,), (0.9, 0.9, 0.9)]
+    ("setting", "wrong"),
+    [
+        ("momentum", [-0.1, 1, 1.5, nan, inf, "0.9", None]),
+        ("alpha", [-0.1, 1, nan, inf, "0.9", None]),
+        ("eps", [0, -1e-8, nan, inf, None]),
+        ("weight_decay", [-0.1, nan, inf, None, 1j]),
+        ("betas", [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (nan, 0.9), (0.9, inf), (0.9,), 0.9]),
+        ("betas", [(0.9, 0.9, 0.9), ("0.9", 0.9), None, {0.9, 0.5}]),
+    ],
 )
-def test_bad_betas_are_refused(betas):
-    with pytest.raises(ValueError, match="betas"):
-        optim.Adam([tg.Tensor(1.0, requires_grad=True)], betas=betas)
+def test_bad_settings_are_refused_by_name(kind, setting, wrong):
+    if setting in inspect.signature(kind).parameters:
+        for value in wrong:
+            with pytest.raises(ValueError, match=f"{setting} must be"):
+                kind([tg.Tensor(1.0, requires_grad=True)], lr=0.1, **{setting: value})
 
 
-@pytest.mark.parametrize("eps", [0, -1e-8, nan, inf])
-def test_bad_eps_is_refused(eps):
-    with pytest.raises(ValueError, match="eps"):
-        optim.Adam([tg.Tensor(1.0, requires_grad=True)], eps=eps)
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(ValueError, match="nesterov=True needs a momentum above 0"):
+        optim.SGD([tg.Tensor(1.0, requires_grad=True)], lr=0.1, nesterov=True)
+
+
+@each_optimiser
+def test_a_copy_goes_on_as_the_original_does(make):
+    f = Quadratic(2)
+    optimizer = make([tg.Tensor(x, requires_grad=True) for x in f.start])
+    take_steps(optimizer, f, 3)
+    twins = copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))
+    for one in (optimizer, *twins):
+        take_steps(one, f, 3)
+    for twin in twins:
+        for p, q in zip(optimizer.params, twin.params, strict=True):
+            assert p is not q
+            np.testing.assert_array_equal(p.data, q.data)
 
 
 def test_no_parameters_are_refused():

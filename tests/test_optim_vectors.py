@@ -43,9 +43,18 @@ class PlainAdam:
         self.x = self.x - 0.05 * m / (np.sqrt(v) + 1e-8)
 
 
+class PlainAdamW(PlainAdam):
+    """The same after x = x - 0.05 * 0.3 * x, for one array."""
+
+    def step(self, g):
+        self.x = self.x * (1 - 0.05 * 0.3)
+        super().step(g)
+
+
 KINDS = {
     "momentum": (lambda params: optim.SGD(params, 0.05, momentum=0.9), PlainSGD),
     "adam": (lambda params: optim.Adam(params, 0.05), PlainAdam),
+    "adamw": (lambda params: optim.AdamW(params, 0.05, weight_decay=0.3), PlainAdamW),
 }
 each_kind = pytest.mark.parametrize("kind", list(KINDS))
 
