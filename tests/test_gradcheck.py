@@ -1366,11 +1366,10 @@ def test_rounding_in_the_gradient_of_a_constant_is_no_mistake(seed):
 @pytest.mark.parametrize("off", [0.0, 1e-5])
 def test_an_output_that_is_but_a_rounding_error_does_not_drown_the_others(off):
     def f(x):
-        return np.stack([x[0], 3 * x[1] ** 2, (0.1 + x[0] - x[0]) - 0.1])
+        return np.stack([x * x, 3 * x, 4e-17 * np.cos(1e9 * x)])
 
     def jacobian(x):
-        return np.array([[1.0, 0.0], [0.0, 6 * x[1] * (1 + off)], [0.0, 0.0]])
+        return np.array([2 * x * (1 + off), 3.0, 0.0])
 
-    x = np.array([4.0, 0.84])
-    assert 0 < abs(f(x)[2]) < 1e-15
-    assert bool(tg.check_grad(f, x, gradient=jacobian, rng=0)) == (off == 0)
+    # Of the size and the kind of such errors, the same on every machine.
+    assert bool(tg.check_grad(f, 5.0, gradient=jacobian, rng=0)) == (off == 0)
