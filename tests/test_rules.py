@@ -82,7 +82,7 @@ def test_first_derivative(case, data, seed):
 
 
 @every_case
-@settings(max_examples=settings().max_examples // 8)
+@settings(max_examples=settings().max_examples // 13)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_second_derivative(case, data, seed):
     arrays, parameters = data.draw(case.arguments)
