@@ -1,8 +1,11 @@
 """Files of arrays by name, in two formats that other tools read: safetensors and npz.
 
-What is written here carries a seal, `sha256:` and the digest of all other bytes of the file, in
-the metadata that the format leaves to its users. A file that says it was written here must have it
-unbroken. Files of others have none: they are read with the checks that their format allows.
+What is written here has a seal in the place that its format leaves for remarks: SHA-256 of all
+other bytes. A file with any word of it must have all of it, unbroken. Files of others have none and
+are read with the checks that their format allows.
+
+Nothing is believed of a file: sizes are compared with the bytes that are there before memory is
+taken for them, and everything that can be said of the arrays is checked before they are read.
 """
 
 from __future__ import annotations
@@ -23,12 +26,9 @@ from tinygrad_edu.interop import npz, safetensors
 
 __all__ = ["read_arrays", "write_arrays"]
 
-FORMATS = {".npz": npz, ".safetensors": safetensors}
-DTYPES = {np.dtype(code) for code in ("?", *"bhilqBHILQ", *"efd")}
-# Numbers belong into arrays; what describes them is short.
-MOST_TEXT = 2**24
-WRITER = "tinygrad_edu"
-_SEAL = re.compile(rb"sha256:([0-9a-f]{64})")
+_FORMATS = {".npz": npz, ".safetensors": safetensors}
+_DTYPES = {np.dtype(code) for code in ("?", *"bhilqBHILQ", *"efd")}
+_SEAL = re.compile(rb"tinygrad_edu/([0-9]+) sha256:([0-9a-f]{64})")
 
 
 def write_arrays(
@@ -40,11 +40,12 @@ def write_arrays(
 
     Args:
         path: a name that ends in ".safetensors" or ".npz", which says the format.
-        arrays: by name, of whole, floating or truth numbers of up to 64 bits.
+        arrays: by name, of whole numbers, floating numbers of up to 64 bits or truth values.
         about: anything that JSON can hold; it comes back as JSON gives it, tuples as lists.
 
     Raises:
-        ValueError: another ending, an array of another kind, or a name that is not usable as one.
+        ValueError: another ending, an array of another kind, a name that could be read as a path,
+            or more than the file can hold: 16 MiB of names and `about`, 2 GiB of an npz file.
         TypeError: `about` has something that JSON cannot hold.
         OSError: the file cannot be written; what was there is as it was.
         ModuleNotFoundError: safetensors is missing; the extra `io` brings it.
@@ -59,25 +60,21 @@ def write_arrays(
         array([0., 0.])
     """
     form = _format(path)
-    arrays = {name: _storable(path, name, array) for name, array in arrays.items()}
+    storable = {name: _storable(path, name, array) for name, array in arrays.items()}
     try:
-        text = json.dumps(dict(about or {}))
+        text = json.dumps({} if about is None else dict(about))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"what is said about {path} is not JSON: {error}") from error
-    if len(text) > MOST_TEXT:
-        raise ValueError(
-            f"what is said about {path} has {len(text):,} characters, more than {MOST_TEXT:,}: "
-            f"keep numbers as arrays"
-        )
-    seal = {"by": WRITER, "version": 1, "seal": f"sha256:{'0' * 64}"}
-    with as_a_whole(path) as unfinished:
-        form.write(unfinished, arrays, WRITER, seal, text)
+        raise type(error)(f"what {path} is to say about its arrays is not JSON: {error}") from error
+    with as_a_whole(path) as unfinished, _named(path, "written"):
+        form.write(unfinished, storable, f"tinygrad_edu/1 sha256:{'0' * 64}", text)
         with open(unfinished, "rb+") as file:
-            start, outline = form.outline(file)
-            found = _SEAL.search(outline)
-            assert found is not None
-            file.seek(start + found.start(1))
-            file.write(_digest(file, start + found.start(1)).encode())
+            form.entries(file)  # it would not be read if it were too long
+            start, remarks = form.remarks(file)
+            seal = _SEAL.search(remarks)
+            assert seal is not None
+            digest = _digest(file, start + seal.start(2))
+            file.seek(start + seal.start(2))
+            file.write(digest)
 
 
 def read_arrays(
@@ -86,28 +83,32 @@ def read_arrays(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a file by name, and what was written about them, after a look at all of it.
 
+    Files of others are read, too: of safetensors, and of `np.savez` without compression and
+    objects.
+
     Args:
         path: a name that ends in ".safetensors" or ".npz", which says the format.
-        check: a function that is called before numbers are read, with arrays of the same names,
+        check: a function that is called before any number is read, with arrays of the same names,
             shapes and dtypes, which take no memory; what it raises ends the reading.
 
     Raises:
-        ValueError: the file is damaged, has been changed, or is not of its format.
+        ValueError: the file is damaged, has been changed, is not of its format, or holds what is
+            not read: pickled objects, compressed members, names that could be read as paths, two
+            arrays of one name, other dtypes than `write_arrays` takes, a header of over 16 MiB.
         OSError: there is no such file, or it cannot be read.
         ModuleNotFoundError: safetensors is missing; the extra `io` brings it.
     """
     form = _format(path)
-    if not Path(path).is_file() and Path(path).exists():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{path} is a folder, a device, a pipe or a socket: name a file")
     with open(path, "rb") as file:
-        with _named(path):
-            _verify(file, *form.outline(file))
+        with _named(path, "read"):
+            _verify(file, *form.remarks(file))
             entries, read = form.entries(file)
-            standing = _checked(entries)
-        check({name: array for name, array in standing.items() if name != npz.ABOUT})
-        with _named(path):
-            arrays, text = read()
-            about = json.loads(text)
+            stand_ins = _stand_ins(entries)
+        check(stand_ins)
+        with _named(path, "read"):
+            arrays, about = read()
             if not isinstance(about, dict):
                 raise ValueError("what it says about its arrays is no JSON object")
     return arrays, about
@@ -115,72 +116,79 @@ def read_arrays(
 
 def _format(path: str | os.PathLike[str]) -> Any:
     suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
+    if suffix not in _FORMATS:
         raise ValueError(f"the name of {path} must end in .safetensors or .npz")
-    return FORMATS[suffix]
-
-
-def _storable(path: object, name: str, array: Any) -> np.ndarray:
-    problem = _problem_of_name(name)
-    if problem:
-        raise ValueError(f"{name!r} cannot be the name of an array in {path}: {problem}")
-    array = np.asarray(array)
-    if array.dtype.newbyteorder("=") not in DTYPES:
-        raise ValueError(f"{name} has dtype {array.dtype}, which {path} cannot hold")
-    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-
-
-def _problem_of_name(name: Any) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= 1000:
-        return "it must have 1 to 1000 characters"
-    if any(c in "/\\" or not c.isprintable() for c in name) or name.startswith("."):
-        return "it could be read as a path"
-    if name in ("__metadata__", npz.ABOUT) or name.endswith(".npy"):
-        return "the file formats use it for something else"
-    return ""
+    return _FORMATS[suffix]
 
 
 @contextlib.contextmanager
-def _named(path: object) -> Iterator[None]:
-    """Any error of a parser, on bytes of which nothing is known, as one that names the file."""
+def _named(path: object, done: str) -> Iterator[None]:
+    """Errors name the file, also those of parsers, which may be any on bytes from anywhere."""
     try:
         yield
     except ModuleNotFoundError:
         raise
+    except MemoryError as error:
+        raise MemoryError(f"{path} cannot be {done}: there is not enough memory") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error or type(error).__name__}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)
+            raise
+        raise ValueError(f"{path} cannot be {done}: {error or type(error).__name__}") from error
 
 
-def _digest(file: BinaryIO, hole: int) -> str:
-    """SHA-256 of a file but for the 64 bytes at `hole`."""
-    digest = hashlib.sha256()
+def _storable(path: object, name: str, array: Any) -> np.ndarray:
+    """The array as files hold it: in order of its axes, the lowest byte first."""
+    if problem := _problem(name):
+        raise ValueError(f"{name!r} cannot be the name of an array in {path}: {problem}")
+    array = np.asarray(array)
+    if array.dtype.newbyteorder("=") not in _DTYPES:
+        raise ValueError(f"{path} cannot hold {name}, which has dtype {array.dtype}")
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+
+
+def _stand_ins(entries: list[tuple[str, Any, tuple[int, ...]]]) -> dict[str, np.ndarray]:
+    """Arrays that take no memory, in the place of those in a file."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, dtype, shape in entries:
+        if problem := _problem(name):
+            raise ValueError(f"it has an array named {name!r:.99}: {problem}")
+        if name in arrays:
+            raise ValueError(f"it has two arrays named {name!r}")
+        if dtype.newbyteorder("=") not in _DTYPES:
+            raise ValueError(f"its array {name} has dtype {dtype}")
+        arrays[name] = np.broadcast_to(np.zeros((), dtype), shape)
+    return arrays
+
+
+def _problem(name: Any) -> str:
+    """What keeps a text from being the name of an array, "" if nothing does."""
+    if not isinstance(name, str) or not 0 < len(name) <= 1000 or not name.isprintable():
+        return "it must be a text of 1 to 1000 printable characters"
+    if set(name) & set("/\\") or name.startswith(".") or name[1:2] == ":":
+        return "it could be read as a path"
+    if name in ("__metadata__", npz.ABOUT) or name.endswith(".npy"):
+        return "it has another meaning in files"
+    return ""
+
+
+def _digest(file: BinaryIO, hole: int) -> bytes:
+    """SHA-256 of a file but for the 64 bytes at `hole`, in which it will stand."""
     file.seek(0)
-    digest.update(file.read(hole))
+    digest = hashlib.sha256(file.read(hole))
     file.seek(hole + 64)
     while piece := file.read(2**20):
         digest.update(piece)
-    file.seek(hole)
-    return digest.hexdigest()
+    return digest.hexdigest().encode()
 
 
-def _verify(file: BinaryIO, start: int, outline: bytes) -> None:
-    if WRITER.encode() not in outline:
+def _verify(file: BinaryIO, start: int, remarks: bytes) -> None:
+    """Raises unless the seal is unbroken, or there has never been one."""
+    # It is there twice, so that one wrong bit does not make the file one of somebody else.
+    if b"tinygrad_edu" not in remarks:
         return
-    found = _SEAL.search(outline)
-    if found is None or _digest(file, start + found.start(1)).encode() != found[1]:
+    seal = _SEAL.search(remarks)
+    if seal is not None and seal[1] != b"1":
+        raise ValueError("a newer tinygrad_edu wrote it")
+    if seal is None or _digest(file, start + seal.start(2)) != seal[2]:
         raise ValueError("it was damaged or changed after tinygrad_edu wrote it")
-
-
-def _checked(entries: list[tuple[str, Any, tuple[int, ...]]]) -> dict[str, np.ndarray]:
-    """Arrays without memory in the place of those of a file."""
-    standing = {}
-    for name, dtype, shape in entries:
-        problem = "" if name == npz.ABOUT else _problem_of_name(name)
-        if problem:
-            raise ValueError(f"it has an array named {name!r:.99}: {problem}")
-        if name in standing:
-            raise ValueError(f"it has two arrays named {name!r}")
-        if np.dtype(dtype).newbyteorder("=") not in DTYPES:
-            raise ValueError(f"{name} has dtype {dtype}, which is not read")
-        standing[name] = np.broadcast_to(np.zeros((), dtype), shape)
-    return standing

@@ -68,13 +68,16 @@ def load_into(model: Module, path: str | os.PathLike[str]) -> None:
     def check(arrays: Mapping[str, np.ndarray]) -> None:
         try:
             checked_state(arrays, own, model, "net")
-            for name, array in arrays.items():
-                if array.dtype.kind != own[name].dtype.kind or array.dtype > own[name].dtype:
-                    raise ValueError(
-                        f"{name} has dtype {own[name].dtype} in this net, {array.dtype} in the file"
-                    )
         except (KeyError, ValueError) as error:
-            raise type(error)(f"{path} does not fit: {error.args[0]}") from error
+            raise type(error)(f"{path} is not of this net: {error.args[0]}") from error
+        for name, array in arrays.items():
+            ours = own[name].dtype
+            if array.dtype.kind != ours.kind or not np.can_cast(array.dtype, ours, "safe"):
+                raise ValueError(
+                    f"{name} has dtype {array.dtype} in {path}, which dtype {ours} of this net "
+                    f"cannot hold exactly; model.load_state_dict(arrays) rounds arrays, as those "
+                    f"of tinygrad_edu.interop.arrays.read_arrays"
+                )
 
     arrays, _ = read_arrays(path, check)
     model.load_state_dict(arrays)

@@ -1,6 +1,6 @@
-"""The format safetensors: a length, a header in JSON, and the bytes of the arrays.
+"""The format safetensors: the length of a header, the header in JSON, the bytes of the arrays.
 
-https://github.com/huggingface/safetensors#format
+It is described at https://github.com/huggingface/safetensors#format
 """
 
 from __future__ import annotations
@@ -14,72 +14,80 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-DTYPES = {
+_MOST_HEADER = 2**24
+_DTYPES = {
     "BOOL": "?",
     **{f"I{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)},
     **{f"U{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)},
     **{f"F{8 * n}": f"<f{n}" for n in (2, 4, 8)},
 }
-MOST_HEADER = 2**25
 
 
-def write(
-    path: Path, arrays: Mapping[str, np.ndarray], writer: str, seal: dict[str, Any], about: str
-) -> None:
-    """Writes a file with the seal, and then `about`, in its metadata."""
-    # One entry alone: the library orders several at random, and like models shall be like files.
-    metadata = {writer: json.dumps({**seal, "about": about})}
-    path.write_bytes(_library().save(dict(arrays), metadata))
+def write(path: Path, arrays: Mapping[str, np.ndarray], seal: str, about: str) -> None:
+    """Writes a file that has the seal and the JSON text `about` in its metadata."""
+    # One entry, since the library puts several in random order, and like models make like files.
+    # The library's own writing to files leaves temporary ones behind if it is killed.
+    note = {"tinygrad_edu": f'{{"seal": "{seal}", "about": {about}}}'}
+    path.write_bytes(_library().save(dict(arrays), note))
 
 
-def outline(file: BinaryIO) -> tuple[int, bytes]:
+def remarks(file: BinaryIO) -> tuple[int, bytes]:
     """Where the header begins, and its bytes."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(MOST_HEADER, size - 8):
+    if not 2 <= length <= min(_MOST_HEADER, size - 8):
         raise ValueError(
-            f"of its {size:,} bytes {length:,} are said to be the header; {MOST_HEADER:,} may be"
+            f"it has {size:,} bytes, and a header that is said to have {length:,}, where "
+            f"{_MOST_HEADER:,} are the most"
         )
     return 8, file.read(length)
 
 
 def entries(
     file: BinaryIO,
-) -> tuple[list[tuple[str, Any, tuple[int, ...]]], Callable[[], tuple[dict[str, Any], str]]]:
-    """Names, dtypes and shapes of the arrays, and a function that reads them."""
-    start, raw = outline(file)
-    header = json.loads(raw, object_pairs_hook=_without_doubles)
+) -> tuple[list[tuple[str, Any, tuple[int, ...]]], Callable[[], tuple[dict[str, Any], Any]]]:
+    """Names, dtypes and shapes of the arrays, and a function that reads them and `about`."""
+    start, raw = remarks(file)
+    header = json.loads(raw.decode(), object_pairs_hook=_all_different)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
     metadata = header.pop("__metadata__", {})
-    found, total = [], 0
+    found, end = [], start + len(raw)
     for name, entry in header.items():
-        if entry.get("dtype") not in DTYPES:
-            raise ValueError(f"{name} has dtype {entry.get('dtype')}, which is not read")
-        dtype, shape = np.dtype(DTYPES[entry["dtype"]]), entry["shape"]
-        if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"{name} has shape {shape}")
-        found.append((name, dtype, tuple(shape)))
-        total += dtype.itemsize * math.prod(shape)
-    size = os.fstat(file.fileno()).st_size
-    if start + len(raw) + total != size:
-        raise ValueError(
-            f"it has {size:,} bytes; its header describes {start + len(raw) + total:,}"
-        )
+        dtype, shape = _described(name, entry)
+        found.append((name, dtype, shape))
+        end += dtype.itemsize * math.prod(shape)
+    size = file.seek(0, os.SEEK_END)
+    if end != size:
+        raise ValueError(f"it has {size:,} bytes, and arrays that need {end:,}")
 
-    def read() -> tuple[dict[str, Any], str]:
+    def read() -> tuple[dict[str, Any], Any]:
         file.seek(0)
-        own = metadata.get("tinygrad_edu")
-        return _library().load(file.read(size)), json.loads(own)["about"] if own else "{}"
+        arrays = _library().load(file.read(size))
+        note = metadata.get("tinygrad_edu")
+        return arrays, {} if note is None else json.loads(note)["about"]
 
     return found, read
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _all_different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"two entries are named {max(names, key=names.count)!r}")
+        raise ValueError(f"its header has two entries named {max(names, key=names.count)!r:.99}")
     return found
+
+
+def _described(name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...]]:
+    match entry:
+        case {"dtype": str(code), "shape": list(shape)} if all(
+            type(n) is int and n >= 0 for n in shape
+        ):
+            if code not in _DTYPES:
+                raise ValueError(f"its array {name!r:.99} has dtype {code:.99}")
+            return np.dtype(_DTYPES[code]), tuple(shape)
+    raise ValueError(f"its header says of the array {name!r:.99}: {entry!r:.99}")
 
 
 def _library() -> Any:
@@ -87,6 +95,6 @@ def _library() -> Any:
         import safetensors.numpy
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'files in safetensors need it: pip install "tinygrad-edu[io]"'
+            'files of safetensors need a library: pip install "tinygrad-edu[io]"'
         ) from error
     return safetensors.numpy

@@ -102,12 +102,21 @@ class Module:
 
         Raises:
             KeyError: a Tensor is missing, or the net has none of that name.
-            ValueError: an array of another shape, or one that holds no real numbers.
+            ValueError: an array of another shape, or one that holds no real numbers, or two that
+                differ and go to the same Tensor.
         """
         own = dict(self.named_parameters())
         arrays = checked_state(state, own, self, "net")
+        arrays = {name: np.asarray(array, own[name].dtype) for name, array in arrays.items()}
+        first: dict[int, str] = {}
         for name, array in arrays.items():
-            own[name].data = np.array(array, own[name].dtype)
+            other = first.setdefault(id(own[name]), name)
+            if not np.array_equal(array, arrays[other], equal_nan=True):
+                raise ValueError(
+                    f"{other} and {name} are the same Tensor in this net, but differ in the state"
+                )
+        for name, array in arrays.items():
+            own[name].data = array
 
     def __repr__(self) -> str:
         rows = [("layer", "type", "shape", "parameters")]
