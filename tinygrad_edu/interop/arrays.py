@@ -45,7 +45,7 @@ def write_arrays(
 
     Raises:
         ValueError: another ending, an array of another kind, a name that could be read as a path,
-            or more than the file can hold: 16 MiB of names and `about`, 2 GiB of an npz file.
+            or more than the file can hold: 8 MiB of names and `about`, 2 GiB of an npz file.
         TypeError: `about` has something that JSON cannot hold.
         OSError: the file cannot be written; what was there is as it was.
         ModuleNotFoundError: safetensors is missing; the extra `io` brings it.
@@ -94,7 +94,7 @@ def read_arrays(
     Raises:
         ValueError: the file is damaged, has been changed, is not of its format, or holds what is
             not read: pickled objects, compressed members, names that could be read as paths, two
-            arrays of one name, other dtypes than `write_arrays` takes, a header of over 16 MiB.
+            arrays of one name, other dtypes than `write_arrays` takes, a header of over 8 MiB.
         OSError: there is no such file, or it cannot be read.
         ModuleNotFoundError: safetensors is missing; the extra `io` brings it.
     """
@@ -134,7 +134,8 @@ def _named(path: object, done: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)
             raise
-        raise ValueError(f"{path} cannot be {done}: {error or type(error).__name__}") from error
+        said = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be {done}: {said}") from error
 
 
 def _storable(path: object, name: str, array: Any) -> np.ndarray:

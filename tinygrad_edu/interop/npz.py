@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 ABOUT = "tinygrad_edu.about"
-_MOST_HEADER = 2**24
+_MOST_HEADER = 2**23
 _MOST_BYTES = 2**31 - 2**26  # zip needs its extension, which is not read here, for 2**31
 # The end of an archive: signature, 4 numbers of parts and members, size and place of the table of
 # members, length of the comment, which follows.
@@ -56,7 +56,7 @@ def entries(
 ) -> tuple[list[tuple[str, Any, tuple[int, ...]]], Callable[[], tuple[dict[str, Any], Any]]]:
     """Names, dtypes and shapes of the arrays, and a function that reads them and `about`."""
     start, end = remarks(file)
-    size, place = _END.unpack_from(end)[5:7]
+    count, size, place = _END.unpack_from(end)[4:7]
     if size > _MOST_HEADER or place + size != start:
         raise ValueError(
             f"its table of members has {size:,} bytes from byte {place:,}; it may have "
@@ -64,6 +64,8 @@ def entries(
         )
     archive = zipfile.ZipFile(file)
     members = archive.infolist()
+    if len(members) != count:
+        raise ValueError(f"its table has {len(members)} members instead of {count}")
     # They may lie on each other, so that each fits into the file and all together do not.
     if sum(member.file_size for member in members) > start:
         raise ValueError(f"its members need more than its {start:,} bytes")

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-_MOST_HEADER = 2**24
+_MOST_HEADER = 2**23
 _DTYPES = {
     "BOOL": "?",
     **{f"I{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)},
