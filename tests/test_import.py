@@ -35,6 +35,7 @@ FLOORS = {
     "optim": 4,
     "data": 4,
     "trainer": 5,
+    "parallel": 5,
     "callbacks": 5,
     "plot": 5,
     "show": 5,

@@ -108,9 +108,14 @@ class Trainer:
         rng: a seed or generator for the shuffling; see `tg.data`.
         compiled: whether the steps run as a compiled program, where the model and the loss can be
             compiled (see `tg.compile`); where not, one line in the log says why.
+        comm: a communicator of mpi4py, such as `MPI.COMM_WORLD`, to train together with the
+            Trainers that all other ranks make in the same way, each of which then computes a share
+            of every minibatch: as many ranks as there are take the same steps as one. See the
+            README; the extra `mpi` brings mpi4py and an MPI.
 
     Raises:
         ValueError: an l2 below 0, or an optimiser of other parameters than the model's.
+        TypeError: something of another kind than is said here.
 
     Example:
         >>> import tinygrad_edu as tg
@@ -131,6 +136,7 @@ class Trainer:
         callbacks: Iterable[Callback | Callable[[Trainer], Any]] = (),
         rng: Rng = None,
         compiled: bool = True,
+        comm: Any = None,
     ):
         if not 0 <= l2 < math.inf:
             raise ValueError(f"l2 must be a number of at least 0, got {l2!r}")
@@ -163,10 +169,23 @@ class Trainer:
         self._program: Any = None
         self._parts: list[Any] = []
         self._weights: list[tuple[np.ndarray, np.ndarray]] = []
+        self._parallel = None if comm is None else _data_parallel(comm)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one Trainer that shows progress and writes files.
+
+        Of several ranks of MPI it is rank 0; callbacks are called on all of them, and look at this
+        before they write.
+        """
+        return self._parallel is None or self._parallel.job.rank == 0
 
     def stop(self) -> None:
-        """Ends the training after the step that is under way."""
-        self._stopping = True
+        """Ends the training after the step that is under way, on all ranks."""
+        if self._parallel is None:
+            self._stopping = True
+        else:
+            self._parallel.asked = True
 
     def interrupt(self) -> None:
         """What Ctrl-C does: ends the training and notes in the history that it was cut short."""
@@ -207,16 +226,44 @@ class Trainer:
             TrainingDiverged: the loss became NaN or infinite. The parameters and the optimiser
                 are then as they were before this call.
         """
-        from tqdm.auto import tqdm
 
+        def prepared() -> dict[str, Any]:
+            return self._prepared(X, y, epochs, batch_size, validation)
+
+        if self._parallel is None:
+            return self._train(**prepared(), shuffle=shuffle, progress=progress)
+        with self._parallel.job.ended_by_errors():
+            agreed = self._parallel.start(self, prepared, shuffle=shuffle)
+            return self._train(**agreed, shuffle=shuffle, progress=progress and self.is_main)
+
+    def _prepared(
+        self, X: Any, y: Any, epochs: int, batch_size: int | None, validation: Any
+    ) -> dict[str, Any]:
+        """What `_train` is given, after a look at all of it."""
         X, y = self._checked(X, y, "X", "y")
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise TypeError("validation must be a pair (X, y)")
-            validation = self._checked(*validation, "validation X", "validation y")
+            X_validation, y_validation = validation
+            validation = self._checked(X_validation, y_validation, "validation X", "validation y")
             self._score(self._outputs(validation[0]), validation[1])
         epochs = at_least_1("epochs", epochs)
         size = len(X) if batch_size is None else min(at_least_1("batch_size", batch_size), len(X))
+        return {"X": X, "y": y, "validation": validation, "epochs": epochs, "size": size}
+
+    def _train(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        epochs: int,
+        size: int,
+        shuffle: bool,
+        progress: bool,
+    ) -> History:
+        """The steps of `fit`."""
+        from tqdm.auto import tqdm
+
         batches = math.ceil(len(X) / size)
         before = [np.array(p.data) for p in self.optimizer.params], self.optimizer.state_dict()
         self._stopping = self.history.interrupted = False
@@ -237,11 +284,13 @@ class Trainer:
                         self._end_epoch(validation)
                     if self._stopping:
                         break
+                if self._parallel is not None:
+                    self._parallel.finish(self)
                 if not all(np.isfinite(p.data).all() for p in self.optimizer.params):
-                    raise TrainingDiverged(self._advice("out of range after the update"))
-            if state is not None:
+                    raise self._diverged("out of range after the update")
+            if state is not None and progress:
                 bar.set_postfix_str(self._summary(*state))
-            if self.history.interrupted:
+            if self.history.interrupted and self.is_main:
                 bar.write(
                     f"interrupted: the model is as after step {len(self.history)}", sys.stderr
                 )
@@ -260,19 +309,30 @@ class Trainer:
         self, X: np.ndarray, y: np.ndarray, size: int, shuffle: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The minibatches of one epoch; all rows as they stand if one batch takes them all."""
+        share = None if self._parallel is None else self._parallel.share
         if size == len(X):
+            if share is not None:
+                rows = share(len(X))
+                X, y = X[rows], y[rows]
             yield X, y
             return
         order = self.rng.permutation(len(X)) if shuffle else np.arange(len(X))
         for start in range(0, len(X), size):
             rows = order[start : start + size]
+            if share is not None:
+                rows = rows[share(len(rows))]
             yield X[rows], y[rows]
 
     def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """One step of training; returns the outputs from before it."""
         # In debug mode each operation is looked at, which a program does not do.
         by_program = self.compiled and not mode.watched
-        value, outputs = (self._by_program if by_program else self._by_backward)(X, y)
+        if len(X):
+            value, outputs = (self._by_program if by_program else self._by_backward)(X, y)
+        else:  # of a rank that has none of the rows
+            value, outputs = self._of_all_ranks(0.0, by_tape=True), X
+        if not math.isfinite(value):
+            raise self._diverged(str(value))
         self.history.loss.append(value)
         for callback in self.callbacks:
             callback.on_gradients(self)
@@ -284,7 +344,15 @@ class Trainer:
             self._watched = self._is_seen() or not (by_program and self._in_place)
         for callback in self.callbacks:
             callback.on_step_end(self)
+        if self._parallel is not None and self._is_seen():
+            self._parallel.agree_to_stop(self)
         return outputs
+
+    def _of_all_ranks(self, value: float, by_tape: bool) -> float:
+        """The loss of the whole batch, whose gradients then stand in place of a rank's own."""
+        if self._parallel is None:
+            return value
+        return self._parallel.summed(self, value, by_tape)
 
     def _by_backward(self, X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and the outputs, with the gradients in `.grad`, by a tape and its walk back."""
@@ -296,11 +364,9 @@ class Trainer:
                 f"the loss is {type(loss)}, which no gradient can flow through: compute model and "
                 f"loss with NumPy functions, without .numpy(), .data or .item()"
             )
-        if not math.isfinite(value):
-            raise TrainingDiverged(self._advice(str(value)))
         self.optimizer.zero_grad()
         loss.backward()
-        return value, plain(outputs)
+        return self._of_all_ranks(value, by_tape=True), plain(outputs)
 
     def _by_program(self, X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The same by a compiled program, which writes where the optimiser reads the gradients."""
@@ -317,7 +383,8 @@ class Trainer:
                 raise CompileError("the model has to be compiled again and again, as it changes")
         except CompileError as error:
             self.compiled = False
-            _logger().warning("training without a compiled program: %s", error)
+            if self.is_main:
+                _logger().warning("training without a compiled program: %s", error)
             self._watched = True
             return self._by_backward(X, y)
         except FloatingPointError:  # of a gradient; whether the loss is to blame is seen there
@@ -328,12 +395,11 @@ class Trainer:
         for w, g in self._weights:
             value += 0.5 * self.l2 * np.vdot(w, w)
             g += self.l2 * w
-        if not math.isfinite(value):
-            raise TrainingDiverged(self._advice(str(value)))
+        value = self._of_all_ranks(float(value), by_tape=False)
         if self._watched:
             # What others see is theirs; the arrays of the optimiser are written anew by each step.
             self.optimizer.use_gradients(as_copies=self._is_seen())
-        return float(value), outputs
+        return value, outputs
 
     def _compiled(self) -> Any:
         """The program: loss, outputs, and the gradients of all parameters into their places."""
@@ -364,17 +430,27 @@ class Trainer:
     def _end_epoch(self, validation: tuple[np.ndarray, np.ndarray] | None) -> None:
         self.history.epoch_ends.append(len(self.history))
         if validation is not None:
+            X, y = validation
+
+            def measured(outputs: Any) -> tuple[float, float]:
+                loss = self._penalised(self.loss(outputs, y))
+                return _one_number(loss), self._score(plain(outputs), y)
+
             with no_grad(), evaluating(self.model):
-                outputs = self.model(validation[0])
-                loss = self._penalised(self.loss(outputs, validation[1]))
+                if self._parallel is None:
+                    loss, score = measured(self.model(X))
+                else:
+                    loss, score = self._parallel.measured(self.model, X, measured)
             self.history.validation_steps.append(len(self.history))
-            self.history.validation_loss.append(_one_number(loss))
-            self.history.validation_score.append(self._score(plain(outputs), validation[1]))
+            self.history.validation_loss.append(loss)
+            self.history.validation_score.append(score)
         if self.callbacks:
             self.optimizer.hand_out_gradients()
             self._watched = True
         for callback in self.callbacks:
             callback.on_epoch_end(self)
+        if self._parallel is not None and self.callbacks:
+            self._parallel.agree_to_stop(self)
 
     def _is_seen(self) -> bool:
         """Whether callbacks see each step, and not only the end of epochs."""
@@ -474,6 +550,10 @@ class Trainer:
         _one_number(self.loss(Tensor(np.broadcast_to(first, (len(X), *first.shape[1:]))), y))
         return X, y
 
+    def _diverged(self, what: str) -> TrainingDiverged:
+        error = TrainingDiverged(self._advice(what))
+        return error if self._parallel is None else self._parallel.shared(error)
+
     def _advice(self, what: str) -> str:
         last = f"; the step before it had {self.history.loss[-1]:.6g}" if self.history.loss else ""
         largest = max(np.max(np.abs(p.data)) for p in self.optimizer.params)
@@ -507,6 +587,13 @@ def _ctrl_c_after_the_step(trainer: Trainer) -> Iterator[None]:
     finally:
         # None stands for a handler that was not set from Python and cannot be named here.
         signal.signal(signal.SIGINT, signal.SIG_DFL if outer is None else outer)
+
+
+def _data_parallel(comm: Any) -> Any:
+    # Most train without, and the package is imported as fast as NumPy is.
+    from tinygrad_edu.parallel import DataParallel
+
+    return DataParallel(comm)
 
 
 def _logger() -> Any:

@@ -14,6 +14,9 @@ from tinygrad_edu.tensor import Tensor
 
 __all__ = ["Optimizer", "number"]
 
+# What else there is room for where gradients are sent.
+ROOM = 3
+
 
 class Optimizer:
     """The base of the optimisers. Subclasses define `update`, and `state_names` if they have state.
@@ -72,7 +75,8 @@ class Optimizer:
         by_dtype: dict[Any, dict[int, Tensor]] = {}
         for i, p in sorted(enumerate(self.params), key=lambda item: item[1].ndim < 2):
             by_dtype.setdefault(p.dtype, {})[i] = p
-        return [Vectors(params, self.state_names) for params in by_dtype.values()]
+        room = len(self.params) + ROOM
+        return [Vectors(params, self.state_names, room) for params in by_dtype.values()]
 
     @property
     def lr(self) -> float:
@@ -127,6 +131,14 @@ class Optimizer:
         """
         found = {v.numbers[i]: g for v in self._vectors for i, _, g in v.rows}
         return [found[i] for i in range(len(self.params))]
+
+    def messages(self) -> list[np.ndarray]:
+        """For each dtype the gradients of all its parameters as one vector, with room behind them.
+
+        There is one value for each parameter of the optimiser, and before these there are `ROOM`.
+        What those say who exchange gradients is theirs; updates do not look at it.
+        """
+        return [v.message for v in self._vectors]
 
     def use_gradients(self, as_copies: bool = False) -> None:
         """Makes the arrays in `gradients` the `.grad` of the parameters that need one."""

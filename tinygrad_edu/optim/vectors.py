@@ -39,13 +39,14 @@ class Vectors:
         places, shapes: where the parts are, and in which shape the parameters show them.
         n_weights: how many values, at the start, are those of parameters of two axes and more.
         values, gradients, state: the vectors.
+        message: the gradients with room for a few values behind them.
         memory: what the arrays of the parameters show.
         entries: the entries of the parameters.
         t: how many updates there have been.
         missed: how many of these a parameter missed for want of a gradient, by its position.
     """
 
-    def __init__(self, params: Mapping[int, Tensor], state_names: Sequence[str]):
+    def __init__(self, params: Mapping[int, Tensor], state_names: Sequence[str], room: int):
         self.numbers = list(params)
         ends = list(itertools.accumulate(p.size for p in params.values()))
         self.places = list(map(slice, [0, *ends], ends))
@@ -55,7 +56,8 @@ class Vectors:
         # Through a view it can be written even while debug() locks what the parameters show.
         self.values = np.empty(ends[-1], dtype)[:]
         self.memory = self.values.base
-        self.gradients = np.zeros(ends[-1], dtype)
+        self.message = np.zeros(ends[-1] + room, dtype)
+        self.gradients = self.message[: ends[-1]]
         self.state = {name: np.zeros(ends[-1], dtype) for name in state_names}
         self.t = 0
         self.missed: dict[int, int] = {}

@@ -1,0 +1,154 @@
+"""The ranks of a job: how they meet and agree, and how an error on one of them ends them all."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
+
+__all__ = ["Job"]
+
+T = TypeVar("T")
+
+# For so many seconds a rank waits busily for the others; after that they may need the core.
+_BUSY = 0.001
+
+
+class Job:
+    """All processes that MPI started together, as one of them sees it.
+
+    From here on an error that nothing catches on one rank ends the programs of all: the others
+    would wait for it for ever.
+
+    Args:
+        comm: a communicator of mpi4py, such as `MPI.COMM_WORLD`.
+
+    Attributes:
+        rank, size: which of how many processes this is.
+
+    Raises:
+        TypeError: something else than a communicator.
+    """
+
+    def __init__(self, comm: Any):
+        if not all(hasattr(comm, name) for name in ("Allreduce", "allgather", "bcast", "Abort")):
+            raise TypeError(f"comm must be a communicator, as MPI.COMM_WORLD; got {comm!r}")
+        self.comm = comm
+        self.rank: int = comm.Get_rank()
+        self.size: int = comm.Get_size()
+        if not isinstance(sys.excepthook, _Uncaught):
+            sys.excepthook = _Uncaught(self, sys.excepthook)
+            atexit.register(self._at_exit)
+
+    def meet(self, where: str, value: Any = None) -> list[Any]:
+        """What each rank has to say at a place in the program that all must reach.
+
+        Raises:
+            RuntimeError: another rank is elsewhere.
+        """
+        request = self.comm.Ibarrier()
+        patience = time.perf_counter() + _BUSY
+        while not request.Test():
+            if time.perf_counter() > patience:
+                time.sleep(_BUSY)
+        told = self.comm.allgather((where, value))
+        for rank, (other, _) in enumerate(told):
+            if other != where:
+                raise RuntimeError(
+                    f"this rank has come to {where}, but rank {rank} to {other}: all ranks must "
+                    f"call fit equally often"
+                )
+        return [value for _, value in told]
+
+    def on_all(self, where: str, check: Callable[[], T]) -> T:
+        """What a check returns on this rank, once all ranks have passed it.
+
+        An error that all of them have is raised on all of them, so that it can be caught. One that
+        only some of them have ends the job.
+        """
+        error: Exception | None = None
+        result: Any = None
+        try:
+            result = check()
+        except Exception as caught:
+            error = caught
+        told = self.meet(where, error and f"{type(error).__name__}: {error}")
+        if error is not None:
+            raise shared(error) if len(set(told)) == 1 else error
+        if any(told):
+            self.meet("an error of others")  # which now end the job
+        return result
+
+    def agree(self, where: str, facts: Mapping[str, str], otherwise: Exception) -> None:
+        """Makes sure that all ranks have the same to say.
+
+        Raises:
+            Exception: `otherwise`, on all ranks, with the differences behind what it says.
+        """
+        told = self.meet(where, dict(facts))
+        differences = []
+        for name in sorted({name for each in told for name in each}):
+            values = [each.get(name, "nothing") for each in told]
+            rank = next((i for i, value in enumerate(values) if value != values[0]), None)
+            if rank is not None:
+                differences.append(f"{name} ({values[0]} on rank 0, {values[rank]} on rank {rank})")
+        if differences:
+            raise shared(type(otherwise)(f"{otherwise}{'; '.join(differences)}"))
+
+    @contextlib.contextmanager
+    def ended_by_errors(self) -> Iterator[None]:
+        """A context in which an error ends the job, unless all ranks have it alike."""
+        try:
+            yield
+        except BaseException as error:
+            if not is_shared(error):
+                self.end(error)
+            raise
+
+    def end(self, error: BaseException) -> NoReturn:
+        """Prints an error and ends the programs of all ranks."""
+        # An error that all ranks have alike is shown by the first of them, which ends the others.
+        time.sleep(self.rank / self.size)
+        sys.stdout.flush()
+        text = "".join(traceback.format_exception(error))
+        sys.stderr.write(f"rank {self.rank} of {self.size} failed:\n{text}")
+        sys.stderr.flush()
+        self.comm.Abort(130 if isinstance(error, KeyboardInterrupt) else 1)
+        raise error
+
+    def _at_exit(self) -> None:
+        """Waits for the others, as the end of MPI does, but notices if they wait for this rank."""
+        from mpi4py import MPI
+
+        if not MPI.Is_finalized():
+            with self.ended_by_errors():
+                self.meet("the end of its program")
+
+
+class _Uncaught:
+    """Python's hook for errors that nothing catches."""
+
+    def __init__(self, job: Job, usual: Callable[..., Any]):
+        self.job = job
+        self.usual = usual
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not is_shared(error):
+            self.job.end(error)
+        if self.job.rank == 0:
+            self.usual(kind, error, trace)
+
+
+def shared(error: T) -> T:
+    """An error, marked as one that every rank raises at the same place, and none waits there."""
+    error.is_of_all_ranks = True  # type: ignore[attr-defined]
+    return error
+
+
+def is_shared(error: BaseException) -> bool:
+    """Whether all ranks have this error."""
+    return getattr(error, "is_of_all_ranks", False)
