@@ -1,5 +1,8 @@
 """Data sets, and what may stand for a random generator."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -160,3 +163,36 @@ def test_fractions_of_points_are_refused(bad):
 def test_bad_numbers_of_gaussian_points_are_refused(n):
     with pytest.raises(ValueError, match="multiple of 4"):
         data.crossed_gaussians(n)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kinds"),
+    [
+        ("digits", (1797, 64), 10),
+        ("iris", (150, 4), 3),
+        ("wine", (178, 13), 3),
+        ("breast_cancer", (569, 30), 2),
+        ("diabetes", (442, 10), 214),
+    ],
+)
+def test_the_sets_of_scikit_learn_have_names_here(name, shape, kinds):
+    datasets = pytest.importorskip("sklearn.datasets")
+    X, y = getattr(data, name)()
+    assert X.shape == shape
+    assert len(set(y)) == kinds
+    expected = getattr(datasets, f"load_{name}")()
+    np.testing.assert_array_equal(X, expected.data)
+    np.testing.assert_array_equal(y, expected.target)
+
+
+def test_without_scikit_learn_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ModuleNotFoundError, match=re.escape('pip install "tinygrad-edu[sklearn]"')):
+        data.wine()
+
+
+def test_all_names_are_there():
+    assert {name for name in data.__all__ if hasattr(data, name)} == set(data.__all__)
+    assert set(data.__all__) <= set(dir(data))
+    with pytest.raises(AttributeError, match="has no attribute 'mnist'"):
+        data.mnist  # noqa: B018
