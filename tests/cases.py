@@ -137,6 +137,23 @@ def scattered(draw):
 
 
 @st.composite
+def rows(draw):
+    """A matrix and numbers of its rows, with repeats, as integers or floats."""
+    n, size = draw(st.integers(1, 4)), draw(st.integers(0, 3))
+    dtype = draw(st.sampled_from([np.int64, np.uint8, np.float32]))
+    indices = draw(hnp.arrays(dtype, hnp.array_shapes(max_dims=2), elements=st.integers(0, n - 1)))
+    return (draw(tgt.arrays((n, size))),), {"indices": indices}
+
+
+@st.composite
+def added_rows(draw):
+    """Values to be added at numbers of rows."""
+    (W,), where = draw(rows())
+    values = draw(tgt.arrays((*where["indices"].shape, W.shape[1])))
+    return (values,), {**where, "n": len(W)}
+
+
+@st.composite
 def layer(draw):
     """x, W and b of an affine layer; x with up to two leading axes."""
     n_in, n_out = draw(st.integers(1, 3)), draw(st.integers(1, 3))

@@ -354,7 +354,7 @@ def test_the_command_prints_the_book(capsys):
     assert "a:  g / b" in out
     assert "np.multiply" not in out
     assert main(["rules", "--table"]) == 0
-    assert "| indexing | `tg.getitem`" in capsys.readouterr().out
+    assert "| indexing | `tg.embedding`" in capsys.readouterr().out
     assert main(["rules", "np.nonsense"]) == 1
     assert "np.nonsense" in capsys.readouterr().err
 

@@ -481,7 +481,7 @@ def test_an_activation_that_makes_no_module_is_refused_by_name(activation):
 
 @pytest.mark.parametrize("init", ["xavier", -0.1, np.nan, np.inf])
 def test_an_unknown_init_lists_the_known_ones(init):
-    with pytest.raises(ValueError, match=r"init must be one of \['glorot', 'he'\]"):
+    with pytest.raises(ValueError, match=r"init must be one of \['glorot', 'glorot_uniform', 'he'"):
         nn.MLP((2, 3), init=init)
 
 

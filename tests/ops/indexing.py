@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cases import assigned, case, indexed, scattered
+from cases import added_rows, assigned, case, indexed, rows, scattered
 
 from tinygrad_edu.calculus import indexing
 
@@ -16,5 +16,7 @@ def with_item(x, value, index):
 CASES = [
     case(indexing.getitem, indexed(), lambda x, index: x[index], "getitem"),
     case(indexing.scatter_add, scattered()),
+    case(indexing.embedding, rows()),
+    case(indexing.rows_added, added_rows()),
     case(indexing.setitem, assigned(), with_item, "setitem"),
 ]

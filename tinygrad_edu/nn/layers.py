@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.calculus import neural
+from tinygrad_edu.calculus import indexing, neural
 from tinygrad_edu.data import Rng, random_generator
-from tinygrad_edu.nn.initial import Init, initial
+from tinygrad_edu.nn.initial import Init, weights
 from tinygrad_edu.nn.module import Module
 from tinygrad_edu.tensor import Tensor
 
-__all__ = ["Linear", "Maxout", "at_least_1"]
+__all__ = ["Embedding", "Linear", "Maxout", "at_least_1"]
 
 
 def at_least_1(what: str, n: Any) -> int:
@@ -34,10 +34,10 @@ class Linear(Module):
     Args:
         n_in: how many values come in.
         n_out: how many go out.
-        init: how W begins: "he" (normal with variance 2 / n_in; He et al., "Delving deep into
-            rectifiers", ICCV 2015), "glorot" (normal with variance 2 / (n_in + n_out); Glorot and
-            Bengio, AISTATS 2010), a number (normal with that standard deviation), or a function
-            `(rng, shape) -> array`. b begins at 0.
+        init: how W begins: "he" (normal with variance 2 / n_in), "glorot" (normal with variance
+            2 / (n_in + n_out)), "he_uniform", "glorot_uniform" (of the same variances), a number
+            (normal with that standard deviation), or a function `(rng, shape) -> array`; see
+            `tg.nn.initial`. b begins at 0.
         rng: a seed, `np.random.Generator` or `np.random.RandomState`; see `tg.data`.
         dtype: float64 or another floating dtype.
 
@@ -51,9 +51,7 @@ class Linear(Module):
         self, n_in: int, n_out: int, init: Init = "he", rng: Rng = None, dtype: Any = np.float64
     ):
         n_in, n_out = at_least_1("n_in", n_in), at_least_1("n_out", n_out)
-        W = np.asarray(initial(init, random_generator(rng), (n_in, n_out)), dtype)
-        if W.shape != (n_in, n_out):
-            raise ValueError(f"init returned shape {W.shape} for W of shape {(n_in, n_out)}")
+        W = weights(init, random_generator(rng), (n_in, n_out), dtype)
         self.W = Tensor(W, requires_grad=True, name="W")
         self.b = Tensor(np.zeros(n_out, dtype), requires_grad=True, name="b")
 
@@ -110,3 +108,42 @@ class Maxout(Linear):
         """max over k of x @ W_k + b_k."""
         z = super().forward(x)
         return np.max(np.reshape(z, (*z.shape[:-1], self.pieces, self.n_out)), axis=-2)
+
+
+class Embedding(Module):
+    """A row of W for each whole number: a vector that is learned for each word, user, category ...
+
+    It is `one_hot(x) @ W` without the many zeros. Rows that are named several times get the sum of
+    the gradients.
+
+    Shapes: x (...) of numbers from 0 to n - 1 -> (..., size); W (n, size). The numbers are
+    integers, or floats that are whole: a `Trainer` turns its data into the parameters' dtype.
+
+    Args:
+        n: how many rows there are.
+        size: how long each row is.
+        init: how W begins, see `Linear`; by default normal with standard deviation 1.
+        rng: a seed, `np.random.Generator` or `np.random.RandomState`.
+        dtype: float64 or another floating dtype.
+
+    Raises:
+        ValueError: on a call, numbers that are negative, too large, or not whole.
+        TypeError: on a call, what is no number, or of a dtype that does not hold every number
+            up to n.
+
+    Example:
+        >>> words = Embedding(1000, 8, rng=0)
+        >>> words(np.array([[5, 999], [5, 0]])).shape
+        (2, 2, 8)
+    """
+
+    def __init__(
+        self, n: int, size: int, init: Init = 1.0, rng: Rng = None, dtype: Any = np.float64
+    ):
+        shape = at_least_1("n", n), at_least_1("size", size)
+        W = weights(init, random_generator(rng), shape, dtype)
+        self.W = Tensor(W, requires_grad=True, name="W")
+
+    def forward(self, x: Any) -> Any:
+        """W[x]."""
+        return indexing.embedding(self.W, x)

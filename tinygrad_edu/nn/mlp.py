@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_edu.data import Rng, random_generator
 from tinygrad_edu.nn.activations import ACTIVATIONS, Identity, LeakyReLU, ReLU
+from tinygrad_edu.nn.dropout import Dropout
 from tinygrad_edu.nn.initial import Init
 from tinygrad_edu.nn.layers import Linear, Maxout
 from tinygrad_edu.nn.module import Module
@@ -62,6 +63,8 @@ class MLP(Sequential):
         init: see `Linear`; as a rule "he" for the relus and "glorot" for the others.
         rng: a seed, `np.random.Generator` or `np.random.RandomState`; the layers draw in order.
         dtype: float64 or another floating dtype; a `Trainer` turns the data into the same.
+        dropout: if above 0, each hidden layer is followed by a `Dropout` with this probability,
+            which draws from `rng`, too.
 
     The output has no activation: it is logits for `cross_entropy` and `binary_cross_entropy`.
 
@@ -87,6 +90,7 @@ class MLP(Sequential):
         init: Init | None = None,
         rng: Rng = None,
         dtype: Any = np.float64,
+        dropout: float = 0.0,
     ):
         if not isinstance(sizes, (Sequence, np.ndarray)) or len(sizes) < 2:
             raise ValueError(f"sizes must be a tuple of two or more, as (2, 50, 3); got {sizes!r}")
@@ -110,6 +114,8 @@ class MLP(Sequential):
             layer = make_layer(n_in, n_out, init=init, rng=rng, dtype=dtype)
             layer.W.name, layer.b.name = f"W{number}", f"b{number}"
             self.layers += [layer] if last or maxout else [layer, make()]
+            if dropout and not last:
+                self.layers.append(Dropout(dropout, rng))
         self.sizes = tuple(sizes)
 
     def _label(self) -> str:

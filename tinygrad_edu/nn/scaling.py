@@ -11,7 +11,7 @@ from tinygrad_edu.nn.layers import at_least_1
 from tinygrad_edu.nn.module import Module
 from tinygrad_edu.tensor import Tensor
 
-__all__ = ["Standardize"]
+__all__ = ["LayerNorm", "Standardize"]
 
 
 class Standardize(Module):
@@ -67,4 +67,50 @@ class Standardize(Module):
 
     def forward(self, x: Any) -> Any:
         """(x - mean) / scale."""
+        _check_columns(x, self.mean)
         return (x - self.mean) / self.scale
+
+
+class LayerNorm(Module):
+    """(x - mean) / sqrt(variance + eps) * gain + bias, with mean and variance of each row.
+
+    The rows lie along the last axis, and their variance is mean((x - mean)**2). Each sample is
+    scaled by itself, so that training and prediction do the same. Source: Ba, Kiros, Hinton, "Layer
+    normalization", 2016, https://arxiv.org/abs/1607.06450.
+
+    Shapes: x (..., n) -> (..., n); gain and bias (n,), at first 1 and 0.
+
+    Args:
+        n: how many values a row has.
+        eps: above 0; keeps the division from going wrong where all values of a row are equal.
+        dtype: float64 or another floating dtype.
+
+    Example:
+        >>> LayerNorm(2)(np.array([[1.0, 3.0], [500.0, 100.0]])).data.round(4)
+        array([[-1.,  1.],
+               [ 1., -1.]])
+    """
+
+    def __init__(self, n: int, eps: float = 1e-5, dtype: Any = np.float64):
+        n = at_least_1("n", n)
+        if not isinstance(eps, (int, float, np.number)) or not 0 < eps < np.inf:
+            raise ValueError(f"eps must be a number above 0, got {eps!r}")
+        self.eps = float(eps)
+        self.gain = Tensor(np.ones(n, dtype), requires_grad=True, name="gain")
+        self.bias = Tensor(np.zeros(n, dtype), requires_grad=True, name="bias")
+
+    def forward(self, x: Any) -> Any:
+        """(x - mean) / sqrt(variance + eps) * gain + bias."""
+        _check_columns(x, self.gain)
+        x = x - np.mean(x, axis=-1, keepdims=True)
+        variance = np.mean(x * x, axis=-1, keepdims=True)
+        return x / np.sqrt(variance + self.eps) * self.gain + self.bias
+
+
+def _check_columns(x: Any, parameter: Tensor) -> None:
+    """Raises for x that would be broadcast."""
+    if np.shape(x)[-1:] != parameter.shape:
+        raise ValueError(
+            f"x of shape {np.shape(x)} must be (..., {parameter.size}), as this layer was made for "
+            f"rows of {parameter.size} values"
+        )
