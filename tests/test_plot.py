@@ -621,6 +621,15 @@ def test_activations_are_counted_between_their_bounds(activation):
     assert axes[0].get_xlim() == axes[1].get_xlim()
 
 
+def test_activations_are_those_of_predictions_where_there_is_dropout():
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    net, plain = (tg.nn.MLP((3, 4, 4, 2), rng=0, dropout=p) for p in (0.5, 0.0))
+    titles = [[ax.get_title() for ax in plot.activations(each, X)] for each in (net, plain)]
+    assert titles[0] == titles[1]
+    assert all("relu" in title for title in titles[0])
+    assert net.training
+
+
 def test_activations_of_maxout_layers_are_what_they_put_out():
     X, _ = tg.data.spiral(40, 3, rng=0)
     net = tg.nn.MLP((2, 20, 10, 3), "maxout", rng=0)

@@ -151,14 +151,13 @@ def evaluating(model: Module) -> Iterator[None]:
         >>> layer.training
         True
     """
-    before = {id(module): module for _, module in model.named_modules() if module.training}
-    for module in before.values():
-        module.training = False
+    before = [(module, module.training) for _, module in model.named_modules()]
+    model.eval()
     try:
         yield
     finally:
-        for module in before.values():
-            module.training = True
+        for module, mode in before:
+            module.training = mode
 
 
 def _members(attributes: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:

@@ -108,7 +108,7 @@ def _outputs(model: Any, X: Any) -> list[tuple[int, str, np.ndarray]]:
     if X.ndim < 2 or len(X) == 0:
         raise ValueError(f"X must have one row for each sample, got shape {X.shape}")
     found: list[tuple[int, str, np.ndarray]] = []
-    with no_grad():
+    with no_grad(), nn.evaluating(model):
         for i, step in enumerate(steps[: ends[-1] + 1]):
             X = step(X)
             if i in ends:
@@ -120,7 +120,7 @@ def _outputs(model: Any, X: Any) -> list[tuple[int, str, np.ndarray]]:
 
 
 def _in_order(model: Any) -> Iterator[Any]:
-    """The modules in the order in which they run."""
+    """The modules in the order in which they run, but for dropout, which passes on all here."""
     if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
         raise TypeError(
             f"the layers are known of an nn.MLP or nn.Sequential, which calls one after another; "
@@ -129,7 +129,7 @@ def _in_order(model: Any) -> Iterator[Any]:
     for layer in model:
         if isinstance(layer, nn.Sequential):
             yield from _in_order(layer)
-        else:
+        elif not isinstance(layer, nn.Dropout):
             yield layer
 
 
