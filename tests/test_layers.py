@@ -251,6 +251,7 @@ def test_an_embedding_is_pytorch_s():
     [
         ([0, 5], ValueError, r"5 rows must lie in 0\.\.4, got 5 at \[1\]"),
         ([[0, 1], [-1, 7]], ValueError, r"0\.\.4, got -1 at \[1, 0\]"),
+        ([2, -1], ValueError, r"0\.\.4, got -1 at \[1\]"),
         ([0.0, nan], ValueError, r"0\.\.4, got nan at \[1\]"),
         ([0.0, inf], ValueError, r"0\.\.4, got inf"),
         ([0.0, 1.5], ValueError, r"whole numbers, got 1\.5 at \[1\]"),

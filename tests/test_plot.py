@@ -630,6 +630,18 @@ def test_activations_are_those_of_predictions_where_there_is_dropout():
     assert net.training
 
 
+def test_a_movie_of_a_net_with_dropout_shows_predictions_and_draws_no_random_numbers():
+    X, y = tg.data.spiral(points_per_class=10)
+    losses = []
+    for movies in ([], [plot.BoundaryMovie(X, y, every=1)]):
+        net = tg.nn.MLP((2, 8, 3), rng=0, dropout=0.5)
+        trainer = tg.Trainer(net, tg.optim.SGD(net.parameters(), 0.1), callbacks=movies, rng=0)
+        losses.append(trainer.fit(X, y, epochs=5, progress=False).loss)
+    np.testing.assert_array_equal(*losses)
+    (movie,) = movies
+    assert movie.noted[-1].loss == trainer.objective(X, y).item()
+
+
 def test_activations_of_maxout_layers_are_what_they_put_out():
     X, _ = tg.data.spiral(40, 3, rng=0)
     net = tg.nn.MLP((2, 20, 10, 3), "maxout", rng=0)

@@ -152,8 +152,9 @@ def evaluating(model: Module) -> Iterator[None]:
         True
     """
     before = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
     try:
+        for module, _ in before:
+            module.training = False
         yield
     finally:
         for module, mode in before:
