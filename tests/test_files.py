@@ -3,11 +3,20 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
+import textwrap
 import threading
+import time
+import zlib
+from pathlib import Path
 
 import pytest
 
+import tinygrad_edu
 from tinygrad_edu.files import as_a_whole
+
+locks = pytest.mark.skipif(os.name != "posix", reason="files are locked")
 
 
 def write(path, text):
@@ -180,3 +189,144 @@ def test_files_of_one_name_may_be_written_at_once(tmp_path):
 def test_the_longest_names_are_names(name, tmp_path):
     write(tmp_path / name, "text")
     assert os.listdir(tmp_path) == [name]
+
+
+def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    happened = []
+
+    def note(name, act, about):
+        def noted(*arguments):
+            happened.append((name, about(*arguments)))
+            return act(*arguments)
+
+        monkeypatch.setattr(os, name, noted)
+
+    def inode(file):
+        return os.fstat(file).st_ino
+
+    note("fsync", os.fsync, inode)
+    note("replace", os.replace, lambda old, new: os.stat(old).st_ino)
+    write(tmp_path / "a.txt", "text")
+    file, folder = (tmp_path / "a.txt").stat().st_ino, tmp_path.stat().st_ino
+    assert happened == [("fsync", file), ("replace", file), ("fsync", folder)]
+
+
+WRITER = """
+    import sys
+    from tinygrad_edu.files import as_a_whole
+
+    with as_a_whole(sys.argv[1]) as unfinished:
+        unfinished.unlink()
+        unfinished.write_text("half")
+        print("writing", flush=True)
+        sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def start_writer(tmp_path):
+    """Starts a process that has written half of a file, anew, and goes on when it is told."""
+    started = []
+
+    def start(name):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / name)],
+            env={**os.environ, "PYTHONPATH": str(Path(tinygrad_edu.__file__).parents[1])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "writing\n"
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+def kill(process):
+    process.kill()
+    process.wait()
+
+
+@locks
+def test_what_a_killed_writer_left_is_removed_by_the_next(start_writer, tmp_path):
+    kill(start_writer("a.txt"))
+    assert len(os.listdir(tmp_path)) == 2
+    alive = start_writer("b.gif")  # already this one removes what the other has left
+    assert len(os.listdir(tmp_path)) == 2
+    with as_a_whole(tmp_path / "c.txt") as unfinished:
+        unfinished.write_text("c")
+        write(tmp_path / "d.txt", "d")
+    alive.communicate("\n")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "b.gif": "half",
+        "c.txt": "c",
+        "d.txt": "d",
+    }
+
+
+@locks
+def test_what_another_machine_left_is_removed_after_a_day(start_writer, tmp_path):
+    kill(start_writer("a.txt"))
+    for path in tmp_path.iterdir():
+        # The name of a machine is a checksum: of some other name, it is another.
+        other = f"{int(path.name[14:22], 16) ^ 1:08x}"
+        path.rename(path.with_name(f"{path.name[:14]}{other}{path.name[22:]}"))
+    left = set(os.listdir(tmp_path))
+    assert len(left) == 2
+    write(tmp_path / "a.txt", "text")
+    assert set(os.listdir(tmp_path)) == {*left, "a.txt"}
+    for name in left:
+        os.utime(tmp_path / name, times=(time.time() - 90_000,) * 2)
+    write(tmp_path / "a.txt", "text")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_nothing_else_is_removed(tmp_path):
+    machine = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+    lock = f".tinygrad_edu-{machine}-{'0' * 32}"
+    names = [".tinygrad_edu", f".tinygrad_edu-{machine}", lock[:-1], f"{lock}0", f"{lock}_.npz"]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    write(tmp_path / "a.txt", "text")
+    assert set(os.listdir(tmp_path)) == {*names, "a.txt"}
+    # Nor is it waited for a pipe, or written through a link.
+    os.mkfifo(tmp_path / lock.replace("0", "1"))
+    (tmp_path / lock.replace("0", "2")).symlink_to(tmp_path / "a.txt")
+    write(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text"
+
+
+def test_many_may_write_and_tidy_up_at_once(tmp_path):
+    errors = []
+
+    def run(number):
+        try:
+            for _ in range(20):
+                write(tmp_path / f"{number % 2}.txt", str(number))
+        except Exception as error:
+            errors.append(error)
+
+    running = [threading.Thread(target=run, args=(i,)) for i in range(8)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert errors == []
+    assert sorted(os.listdir(tmp_path)) == ["0.txt", "1.txt"]
+
+
+def test_errors_name_the_file_that_was_wanted(tmp_path, full_disk):
+    path = tmp_path / "a.txt"
+    with full_disk(), pytest.raises(OSError, match=r"a\.txt") as caught:
+        write(path, "text" * 10_000)
+    assert caught.value.filename == str(path)
+    with pytest.raises(FileNotFoundError) as caught, as_a_whole(path) as unfinished:
+        unfinished.unlink()
+    assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="other") as caught, as_a_whole(path):
+        (tmp_path / "other").read_text()
+    assert caught.value.filename == str(tmp_path / "other")

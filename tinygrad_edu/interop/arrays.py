@@ -158,7 +158,10 @@ def _stand_ins(entries: list[tuple[str, Any, tuple[int, ...]]]) -> dict[str, np.
             raise ValueError(f"it has two arrays named {name!r}")
         if dtype.newbyteorder("=") not in _DTYPES:
             raise ValueError(f"its array {name} has dtype {dtype}")
-        arrays[name] = np.broadcast_to(np.zeros((), dtype), shape)
+        try:
+            arrays[name] = np.broadcast_to(np.zeros((), dtype), shape)
+        except ValueError as error:
+            raise ValueError(f"{name} has shape {shape}, which no array can have") from error
     return arrays
 
 

@@ -66,13 +66,18 @@ def entries(
     members = archive.infolist()
     if len(members) != count:
         raise ValueError(f"its table has {len(members)} members instead of {count}")
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+            raise ValueError(
+                f"its member {member.filename!r:.99} is compressed; np.savez writes it as it is"
+            )
     # They may lie on each other, so that each fits into the file and all together do not.
     if sum(member.file_size for member in members) > start:
         raise ValueError(f"its members need more than its {start:,} bytes")
     found = [(_name(member), *_described(archive, member)) for member in members]
     about = [(dtype, shape) for name, dtype, shape in found if name == ABOUT]
     if about and (len(about) > 1 or about[0][0] != np.uint8 or about[0][1] > (_MOST_HEADER,)):
-        raise ValueError(f"its member {ABOUT} is not what tinygrad_edu writes there")
+        raise ValueError(f"its member {ABOUT} is not one row of at most {_MOST_HEADER:,} bytes")
 
     def read() -> tuple[dict[str, Any], Any]:
         arrays = {}
@@ -95,8 +100,6 @@ def _name(member: zipfile.ZipInfo) -> str:
 def _described(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[Any, tuple[int, ...]]:
     """dtype and shape of an array, whose bytes are all there."""
     name = member.filename
-    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-        raise ValueError(f"its member {name!r:.99} is compressed; np.savez writes it as it is")
     with archive.open(member) as npy:
         if (version := np.lib.format.read_magic(npy)) != (1, 0):
             raise ValueError(f"its member {name!r:.99} has version {version} of the npy format")
