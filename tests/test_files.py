@@ -293,11 +293,54 @@ def test_nothing_else_is_removed(tmp_path):
         (tmp_path / name).write_text("mine")
     write(tmp_path / "a.txt", "text")
     assert set(os.listdir(tmp_path)) == {*names, "a.txt"}
-    # Nor is it waited for a pipe, or written through a link.
-    os.mkfifo(tmp_path / lock.replace("0", "1"))
-    (tmp_path / lock.replace("0", "2")).symlink_to(tmp_path / "a.txt")
+    link = tmp_path / lock.replace("0", "2")
+    link.symlink_to(tmp_path / "a.txt")
     write(tmp_path / "a.txt", "text")
-    assert (tmp_path / "a.txt").read_text() == "text"
+    assert link.is_symlink()
+    assert set(os.listdir(tmp_path)) == {*names, link.name, "a.txt"}
+
+
+@locks
+def test_the_lock_is_removed_after_what_it_belongs_to(start_writer, tmp_path, monkeypatch):
+    kill(start_writer("a.txt"))
+    lock, unfinished = sorted(os.listdir(tmp_path))
+    assert unfinished == f"{lock}_.txt"
+    removed, unlink = [], os.unlink
+
+    def note(path, *arguments, **options):
+        removed.append(Path(path).name)
+        unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "unlink", note)
+    write(tmp_path / "b.txt", "text")
+    assert removed[:2] == [unfinished, lock]
+
+
+@locks
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_lock_that_others_found_too_soon_is_not_used(removed, tmp_path, monkeypatch):
+    import fcntl
+
+    flock, taken = fcntl.flock, []
+
+    def come_before(file, operation):
+        if not taken:
+            (lock,) = tmp_path.iterdir()
+            taken.append(lock.open("rb+"))
+            flock(taken[0], operation)
+            if removed:
+                lock.unlink()
+                taken[0].close()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", come_before)
+    with as_a_whole(tmp_path / "a.txt") as unfinished:
+        unfinished.write_text("text")
+        lock = next(path for path in tmp_path.iterdir() if path != unfinished)
+        assert unfinished.name == f"{lock.name}_.txt"
+        assert lock.name != Path(taken[0].name).name
+    taken[0].close()
+    assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_many_may_write_and_tidy_up_at_once(tmp_path):

@@ -143,8 +143,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A file that others may have put there: no link is followed, and no pipe waited for."""
-    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         yield file
     finally:

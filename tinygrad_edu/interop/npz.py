@@ -67,7 +67,7 @@ def entries(
     if len(members) != count:
         raise ValueError(f"its table has {len(members)} members instead of {count}")
     for member in members:
-        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+        if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(
                 f"its member {member.filename!r:.99} is compressed; np.savez writes it as it is"
             )
@@ -92,8 +92,8 @@ def entries(
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    if not member.filename.endswith(".npy") or member.filename != member.orig_filename:
-        raise ValueError(f"its member {member.orig_filename!r:.99} is no npy file")
+    if not member.filename.endswith(".npy"):
+        raise ValueError(f"its member {member.filename!r:.99} is no npy file")
     return member.filename.removesuffix(".npy")
 
 
