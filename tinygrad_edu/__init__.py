@@ -50,8 +50,22 @@ from tinygrad_edu.transforms import (
 from tinygrad_edu.trees import flatten
 
 if TYPE_CHECKING:
-    from tinygrad_edu import plot
-    from tinygrad_edu.callbacks import GradientMagnitudes
+    from tinygrad_edu import callbacks, plot
+    from tinygrad_edu.callbacks import (
+        ActivationStatistics,
+        Checkpoint,
+        ClipGradNorm,
+        ClipGradValue,
+        CosineAnnealingLR,
+        CSVLog,
+        EarlyStopping,
+        GradientMagnitudes,
+        GradientStatistics,
+        LinearLR,
+        LRSchedule,
+        SequentialLR,
+        StepLR,
+    )
     from tinygrad_edu.compiler import CompileError, compile
     from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
     from tinygrad_edu.interop.models import load_into, save
@@ -59,18 +73,31 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationStatistics",
+    "CSVLog",
     "Callback",
+    "Checkpoint",
+    "ClipGradNorm",
+    "ClipGradValue",
     "CompileError",
+    "CosineAnnealingLR",
+    "EarlyStopping",
     "GradientError",
     "GradientMagnitudes",
     "GradientReport",
+    "GradientStatistics",
     "History",
+    "LRSchedule",
+    "LinearLR",
+    "SequentialLR",
+    "StepLR",
     "Tape",
     "Tensor",
     "Trainer",
     "TrainingDiverged",
     "assert_grad",
     "binary_cross_entropy",
+    "callbacks",
     "check_grad",
     "compile",
     "composition",
@@ -114,9 +141,26 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("GradientError", "GradientReport", "assert_grad", "check_grad"), "gradcheck"),
     **dict.fromkeys(("CompileError", "compile"), "compiler"),
-    "GradientMagnitudes": "callbacks",
+    **dict.fromkeys(
+        (
+            "ActivationStatistics",
+            "CSVLog",
+            "Checkpoint",
+            "ClipGradNorm",
+            "ClipGradValue",
+            "CosineAnnealingLR",
+            "EarlyStopping",
+            "GradientMagnitudes",
+            "GradientStatistics",
+            "LRSchedule",
+            "LinearLR",
+            "SequentialLR",
+            "StepLR",
+        ),
+        "callbacks",
+    ),
     **dict.fromkeys(("load_into", "save"), "interop.models"),
-    "plot": "plot",
+    **{name: name for name in ("callbacks", "plot")},
 }
 
 
@@ -124,7 +168,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_LATER[name]}")
-    return module if name == "plot" else getattr(module, name)
+    return module if name == _LATER[name] else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,10 @@
-"""States: what a net or an optimiser knows, as plain arrays by name."""
+"""States: what a net, an optimiser or a random generator knows, as plain arrays and numbers."""
 
 from __future__ import annotations
 
+import copy
+import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +12,14 @@ import numpy as np
 
 from tinygrad_edu.tensor import plain
 
-__all__ = ["checked_state"]
+__all__ = [
+    "checked_state",
+    "described",
+    "generator_state",
+    "random_generators",
+    "set_generator_state",
+    "simple_attributes",
+]
 
 
 def checked_state(
@@ -50,3 +60,98 @@ def checked_state(
         if array.dtype.kind not in "fiu":
             raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return arrays
+
+
+def described(value: Any) -> str:
+    """A value in words that are the same for the same value; of an array not all its numbers.
+
+    Example:
+        >>> described(np.zeros((2, 3)))
+        'shape (2, 3) of float64 with checksum f288b395'
+    """
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    checksum = zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+    return f"shape {value.shape} of {value.dtype} with checksum {checksum:08x}"
+
+
+def simple_attributes(thing: Any) -> dict[str, Any]:
+    """The numbers, truth values and words among the attributes, also in tuples, for JSON."""
+    found = {}
+    for name, value in vars(thing).items():
+        parts = value if isinstance(value, tuple) else (value,)
+        if all(isinstance(part, (bool, int, float, str, np.generic, type(None))) for part in parts):
+            plain_parts = [p.item() if isinstance(p, np.generic) else p for p in parts]
+            found[name] = plain_parts if isinstance(value, tuple) else plain_parts[0]
+    return found
+
+
+def random_generators(model: Any) -> dict[str, Any]:
+    """The random generators among the attributes of a module and those within it, by path."""
+    found = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, (np.random.Generator, np.random.RandomState)):
+                found[f"{path}.{name}" if path else name] = value
+    return found
+
+
+def generator_state(generator: Any) -> dict[str, Any]:
+    """The state of a NumPy random generator, as plain numbers, words, lists and dicts."""
+    state = _raw_state(generator)
+    plain_state: dict[str, Any] = json.loads(json.dumps(state, default=np.ndarray.tolist))
+    return plain_state
+
+
+def set_generator_state(generator: Any, state: Any) -> None:
+    """Puts a generator into a state from `generator_state`.
+
+    Raises:
+        ValueError: it is not the state of such a generator, which is left as it was.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> before = generator_state(rng)
+        >>> first = rng.random()
+        >>> set_generator_state(rng, before)
+        >>> rng.random() == first
+        True
+    """
+    try:
+        fitting = _like(_raw_state(generator), state)
+        _set_raw_state(copy.deepcopy(generator), fitting)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        kind = _raw_state(generator)["bit_generator"]
+        raise ValueError(f"this is no state of a generator of {kind}: {error}") from error
+    _set_raw_state(generator, fitting)
+
+
+def _raw_state(generator: Any) -> Any:
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    return generator.bit_generator.state
+
+
+def _set_raw_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    else:
+        generator.bit_generator.state = state
+
+
+def _like(own: Any, value: Any) -> Any:
+    """A value from JSON in the types of another."""
+    if isinstance(own, dict):
+        if not isinstance(value, dict) or value.keys() != own.keys():
+            raise ValueError(f"it must have {list(own)}")
+        return {name: _like(own[name], value[name]) for name in own}
+    if isinstance(own, np.ndarray):
+        array = np.array(value, own.dtype)
+        if array.shape != own.shape or array.tolist() != value:
+            raise ValueError(f"it must have whole numbers in arrays of shape {own.shape}")
+        return array
+    if isinstance(own, str) and value != own:
+        raise ValueError(f"it is one of {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (type(own), int)):
+        raise TypeError(f"it has {value!r} in the place of {own!r}")
+    return type(own)(value)

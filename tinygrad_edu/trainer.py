@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.batches import Batches
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, finite_numbers, random_generator
 from tinygrad_edu.nn import Module, evaluating
@@ -78,10 +81,24 @@ class Callback:
     """What may be done while a Trainer trains; subclasses define the methods that they need.
 
     The trainer shows `model`, `optimizer`, `history`, and the loss of the step as
-    `history.loss[-1]`; `trainer.stop()` ends the training after the step.
+    `history.loss[-1]`; `trainer.stop()` ends the training after the step. Callbacks are called in
+    the order in which the trainer was given them. Those that write files do so on the main rank
+    alone, `trainer.is_main`.
 
-    Two are there: `tg.GradientMagnitudes` and `tg.plot.BoundaryMovie`.
+    `tg.callbacks` has those that are there.
+
+    Attributes:
+        leaves_tensors_alone: whether the methods that are called in each step neither change
+            parameters nor look at or change gradients, so that the trainer need not look for it.
     """
+
+    leaves_tensors_alone = False
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Before the first step of a fit."""
+
+    def on_step_start(self, trainer: Trainer) -> None:
+        """Before a step, when all that belongs to the one before it is done."""
 
     def on_gradients(self, trainer: Trainer) -> None:
         """After the backward pass of a step, before its update."""
@@ -91,6 +108,16 @@ class Callback:
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         """After the last step of an epoch and its validation."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """After the last step of a fit, also if it was stopped, but not if it failed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint has to keep of this callback: arrays, and what JSON can hold."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned; the next fit goes on with the training of then."""
 
 
 class Trainer:
@@ -170,6 +197,10 @@ class Trainer:
         self._parts: list[Any] = []
         self._weights: list[tuple[np.ndarray, np.ndarray]] = []
         self._parallel = None if comm is None else _data_parallel(comm)
+        self._batches: Batches | None = None
+        # What a checkpoint said of the epoch that was under way, and of the data.
+        self._begun: tuple[np.ndarray | None, dict[str, str]] | None = None
+        self.resumed_from: Path | None = None
 
     @property
     def is_main(self) -> bool:
@@ -201,6 +232,7 @@ class Trainer:
         shuffle: bool = True,
         validation: tuple[Any, Any] | None = None,
         progress: bool = True,
+        resume: bool = False,
     ) -> History:
         """Trains for a number of epochs and returns the history of all that this trainer did.
 
@@ -219,26 +251,35 @@ class Trainer:
             shuffle: whether the minibatches are drawn anew, without replacement, in each epoch.
             validation: a pair (X, y) to be measured at the end of each epoch.
             progress: whether to show a progress bar.
+            resume: whether to go on with the training that the `tg.Checkpoint` among the callbacks
+                has kept, if there is one. Then `epochs` are those of this training in all, so that
+                a script that was killed is simply started again.
 
         Raises:
             ValueError, TypeError: data that cannot be trained on, or a batch size or a number of
-                epochs below 1; before any step is taken.
+                epochs below 1; data that are not those of the training to go on with, or
+                `resume=True` without a `tg.Checkpoint`; before any step is taken.
             TrainingDiverged: the loss became NaN or infinite. The parameters and the optimiser
                 are then as they were before this call.
         """
 
-        def prepared() -> dict[str, Any]:
-            return self._prepared(X, y, epochs, batch_size, validation)
+        def prepared() -> tuple[Batches, int]:
+            if resume:
+                self._resume_by_callback()
+            batches = self._prepared(X, y, batch_size, shuffle, validation)
+            left = at_least_1("epochs", epochs) - resume * len(self.history.epoch_ends)
+            return batches, max(left, 0)
 
         if self._parallel is None:
-            return self._train(**prepared(), shuffle=shuffle, progress=progress)
+            batches, left = prepared()
+            return self._train(batches, left, progress)
         with self._parallel.job.ended_by_errors():
-            agreed = self._parallel.start(self, prepared, shuffle=shuffle)
-            return self._train(**agreed, shuffle=shuffle, progress=progress and self.is_main)
+            batches, left = self._parallel.start(self, prepared)
+            return self._train(batches, left, progress and self.is_main)
 
     def _prepared(
-        self, X: Any, y: Any, epochs: int, batch_size: int | None, validation: Any
-    ) -> dict[str, Any]:
+        self, X: Any, y: Any, batch_size: int | None, shuffle: bool, validation: Any
+    ) -> Batches:
         """What `_train` is given, after a look at all of it."""
         X, y = self._checked(X, y, "X", "y")
         if validation is not None:
@@ -247,47 +288,53 @@ class Trainer:
             X_validation, y_validation = validation
             validation = self._checked(X_validation, y_validation, "validation X", "validation y")
             self._score(self._outputs(validation[0]), validation[1])
-        epochs = at_least_1("epochs", epochs)
         size = len(X) if batch_size is None else min(at_least_1("batch_size", batch_size), len(X))
-        return {"X": X, "y": y, "validation": validation, "epochs": epochs, "size": size}
+        batches = Batches(X, y, size, shuffle, validation)
+        if self._begun is not None:
+            batches.go_on(*self._begun)
+        return batches
 
-    def _train(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        validation: tuple[np.ndarray, np.ndarray] | None,
-        epochs: int,
-        size: int,
-        shuffle: bool,
-        progress: bool,
-    ) -> History:
+    def _train(self, batches: Batches, epochs: int, progress: bool) -> History:
         """The steps of `fit`."""
         from tqdm.auto import tqdm
 
-        batches = math.ceil(len(X) / size)
+        validation = batches.validation
+        share = None if self._parallel is None else self._parallel.share
+        self._begun, self._batches = None, batches
         before = [np.array(p.data) for p in self.optimizer.params], self.optimizer.state_dict()
         self._stopping = self.history.interrupted = False
         self._watched = True
         state = None
-        bar = tqdm(total=epochs * batches, disable=not progress, unit="step")
+        bar = tqdm(total=batches.steps(epochs), disable=not progress, unit="step")
         self.model.train()
         try:
             with _ctrl_c_after_the_step(self), np.errstate(**_silent()):
+                for callback in self.callbacks:
+                    callback.on_fit_start(self)
+                if self._parallel is not None:
+                    self._parallel.agree_to_stop(self)
                 for _ in range(epochs):
-                    for X_batch, y_batch in self._batches(X, y, size, shuffle):
+                    if self._stopping:
+                        break
+                    for start in batches.starts():
+                        for callback in self.callbacks:
+                            callback.on_step_start(self)
+                        X_batch, y_batch = batches.at(start, self.rng, share)
                         if self._stopping:
                             break
                         state = self._step(X_batch, y_batch), y_batch, validation is not None
+                        batches.position = start + batches.size
                         if bar.update():
                             bar.set_postfix_str(self._summary(*state), refresh=False)
                     else:
+                        batches.end_epoch()
                         self._end_epoch(validation)
-                    if self._stopping:
-                        break
                 if self._parallel is not None:
                     self._parallel.finish(self)
                 if not all(np.isfinite(p.data).all() for p in self.optimizer.params):
                     raise self._diverged("out of range after the update")
+                for callback in self.callbacks:
+                    callback.on_fit_end(self)
             if state is not None and progress:
                 bar.set_postfix_str(self._summary(*state))
             if self.history.interrupted and self.is_main:
@@ -301,27 +348,67 @@ class Trainer:
             raise
         finally:
             bar.close()
+            self._batches = None
             self.model.eval()
             self.optimizer.hand_out_gradients()
         return self.history
 
-    def _batches(
-        self, X: np.ndarray, y: np.ndarray, size: int, shuffle: bool
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The minibatches of one epoch; all rows as they stand if one batch takes them all."""
-        share = None if self._parallel is None else self._parallel.share
-        if size == len(X):
-            if share is not None:
-                rows = share(len(X))
-                X, y = X[rows], y[rows]
-            yield X, y
-            return
-        order = self.rng.permutation(len(X)) if shuffle else np.arange(len(X))
-        for start in range(0, len(X), size):
-            rows = order[start : start + size]
-            if share is not None:
-                rows = rows[share(len(rows))]
-            yield X[rows], y[rows]
+    def resume(self, path: str | os.PathLike[str], missing_ok: bool = False) -> bool:
+        """Puts this trainer into the state in which a `tg.Checkpoint` was written.
+
+        That is: the parameters and all other Tensors of the model, what the optimiser remembers and
+        its hyperparameters, the states of the generators of the trainer and of the model's layers,
+        the history, and what callbacks remember, each by its class. The training then goes on as if
+        it had not been interrupted, to the last bit: a next fit first completes the epoch that was
+        under way, as the first of its `epochs`.
+
+        Args:
+            path: the file.
+            missing_ok: whether it is no error if there is none.
+
+        Returns:
+            whether there was one.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged or no checkpoint, or it was written with another model,
+                optimiser, loss or l2. The trainer is then as it was. Other data are refused by the
+                next fit.
+
+        Example:
+            >>> import os, tempfile
+            >>> import tinygrad_edu as tg
+            >>> X, y = tg.data.spiral(rng=0)
+            >>> path = os.path.join(tempfile.mkdtemp(), "run.npz")
+            >>> def trainer():
+            ...     net = tg.nn.MLP((2, 8, 3), rng=0)
+            ...     adam = tg.optim.Adam(net.parameters(), lr=0.02)
+            ...     return tg.Trainer(net, adam, callbacks=[tg.Checkpoint(path)], rng=0)
+            >>> history = trainer().fit(X, y, epochs=3, batch_size=50, progress=False)
+            >>> another = trainer()
+            >>> another.resume(path)
+            True
+            >>> another.fit(X, y, epochs=2, batch_size=50, progress=False)
+            <history of 30 steps in 5 epochs, ...>
+        """
+        from tinygrad_edu import checkpoint
+
+        if missing_ok and not os.path.exists(path):
+            return False
+        checkpoint.load(self, path)
+        self.resumed_from = Path(path)
+        return True
+
+    def _resume_by_callback(self) -> None:
+        from tinygrad_edu.callbacks import Checkpoint
+
+        paths = [c.path for c in self.callbacks if isinstance(c, Checkpoint)]
+        if not paths:
+            raise ValueError(
+                "resume=True needs to know where the training is kept: give the Trainer "
+                "callbacks=[..., tg.Checkpoint(path)]"
+            )
+        self.resume(paths[0], missing_ok=True)
 
     def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """One step of training; returns the outputs from before it."""
@@ -419,7 +506,13 @@ class Trainer:
         return Compiled(step, reuse_outputs=True, into=into, watched=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_program": None, "_weights": [], "_watched": True}
+        fresh: dict[str, Any] = {
+            "_program": None,
+            "_weights": [],
+            "_watched": True,
+            "_batches": None,
+        }
+        return vars(self) | fresh
 
     def _penalised(self, loss: Any) -> Any:
         if self.l2 == 0:
@@ -453,8 +546,12 @@ class Trainer:
             self._parallel.agree_to_stop(self)
 
     def _is_seen(self) -> bool:
-        """Whether callbacks see each step, and not only the end of epochs."""
-        return any(not isinstance(callback, _AfterEpoch) for callback in self.callbacks)
+        """Whether callbacks may look at gradients, or change something, in each step."""
+        return any(
+            not callback.leaves_tensors_alone and _defines(callback, hook)
+            for callback in self.callbacks
+            for hook in ("on_step_start", "on_gradients", "on_step_end")
+        )
 
     def objective(self, X: Any, y: Any) -> Tensor:
         """What training lowers: the loss of the model on X and y, with the L2 penalty.
@@ -615,6 +712,11 @@ class _AfterEpoch(Callback):
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         self.function(trainer)
+
+
+def _defines(callback: Callback, hook: str) -> bool:
+    """Whether a callback does something there."""
+    return getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook)
 
 
 def _as_callback(callback: Any) -> Callback:

@@ -20,12 +20,12 @@ __all__ = ["checksums", "facts", "random_layers", "state", "take_over"]
 _SIMPLE = (bool, int, float, str, np.generic, type(None))
 
 
-def facts(trainer: Trainer, settings: dict[str, Any]) -> dict[str, str]:
+def facts(trainer: Trainer, settings: dict[str, str]) -> dict[str, str]:
     """What a fit does, in short: settings, data, hyperparameters, and how the model is built.
 
     Not the values of the parameters, which the ranks get from the first of them.
     """
-    told = {name: _described(value) for name, value in settings.items()}
+    told = dict(settings)
     optimizer = trainer.optimizer
     told["the optimizer"] = type(optimizer).__name__
     for name, value in _simple(optimizer).items():
@@ -51,12 +51,6 @@ def _simple(thing: Any) -> dict[str, str]:
         if all(isinstance(part, _SIMPLE) for part in parts):
             found[name.lstrip("_")] = repr(value)
     return found
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"shape {value.shape} of {value.dtype} with checksum {_checksum(value)}"
-    return repr(value)
 
 
 def _checksum(array: np.ndarray) -> str:

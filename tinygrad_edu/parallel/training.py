@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tinygrad_edu.batches import Batches
 from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.parallel import alike
@@ -72,8 +73,8 @@ class DataParallel:
         return slice(start, stop)
 
     def start(
-        self, trainer: Trainer, prepare: Callable[[], dict[str, Any]], **settings: Any
-    ) -> Any:
+        self, trainer: Trainer, prepare: Callable[[], tuple[Batches, int]]
+    ) -> tuple[Batches, int]:
         """What `prepare` returns, after all ranks have agreed on it and begin alike.
 
         Parameters, what the optimiser remembers and the generator for shuffling are rank 0's from
@@ -81,8 +82,7 @@ class DataParallel:
 
         Args:
             trainer: whose fit begins.
-            prepare: checks the data and returns them and more by name, X and y among them.
-            settings: what else must be the same on all ranks.
+            prepare: checks the data and returns their minibatches, and how many epochs to train.
 
         Raises:
             ValueError: the ranks were given different things, or the loss or the model cannot be
@@ -90,19 +90,17 @@ class DataParallel:
                 ranks have; one that only some have ends the job.
         """
         self.asked = False
-        found = self.job.on_all("the beginning of fit", prepare)
+        batches, epochs = self.job.on_all("the beginning of fit", prepare)
         otherwise = ValueError(
             "every rank must be given the same, all of the data too, of which it takes its share; "
             "but they differ in "
         )
-        facts = alike.facts(trainer, found | settings)
+        facts = alike.facts(trainer, batches.facts() | {"epochs": str(epochs)})
         self.job.agree("the comparison of settings", facts, otherwise)
         first = alike.state(trainer) if self.job.rank == 0 else None
         alike.take_over(trainer, self.job.comm.bcast(first), self.job.rank)
-        self.job.on_all(
-            "the trial of shares", lambda: check_shares(trainer, found["X"], found["y"])
-        )
-        return found
+        self.job.on_all("the trial of shares", lambda: check_shares(trainer, batches.X, batches.y))
+        return batches, epochs
 
     def summed(self, trainer: Trainer, loss: float, by_tape: bool) -> float:
         """The loss of the whole batch, whose gradients are then in the optimiser's `gradients`.
