@@ -44,6 +44,7 @@ FLOORS = {
     "interop": 5,
     "sklearn": 5,
     "demo": 6,
+    "tables": 6,
     "__main__": 6,
 }
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from tinygrad_edu import __version__
 from tinygrad_edu.gradcheck import command as check_command
 from tinygrad_edu.show import command as explain_command
+from tinygrad_edu.tables import predict_command, train_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "web page that steps through what it computed, and back for the gradient.",
     )
     explain_command.add_arguments(explain)
+    train = commands.add_parser(
+        "train",
+        help="train a net on a CSV file, and write it with a report",
+        description="Reads a table, trains a net to predict one of its columns, measures it on "
+        "rows that it has not seen, and writes the model and a report with pictures.",
+    )
+    train_command.add_arguments(train)
+    predict = commands.add_parser(
+        "predict",
+        help="let a net that was trained on a CSV file predict for another",
+        description="Writes what a model of `train` predicts for each row of a table, as CSV. If "
+        "the table has the target, too, the score is printed as an error message would be.",
+    )
+    predict_command.add_arguments(predict)
     rules = commands.add_parser(
         "rules",
         help="print the rule book: every function with its derivative",
@@ -61,7 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _rules(options.name, options.table)
     if options.command == "demo":
         return _demo(options.steps, options.out)
-    return (explain_command if options.command == "explain" else check_command).run(options)
+    others = {
+        "check": check_command,
+        "explain": explain_command,
+        "predict": predict_command,
+        "train": train_command,
+    }
+    return others[options.command].run(options)
 
 
 def _rules(name: str, as_table: bool) -> int:

@@ -19,16 +19,20 @@ from tinygrad_edu.data.generated import crossed_gaussians, spiral
 
 if TYPE_CHECKING:
     from tinygrad_edu.data.bundled import breast_cancer, diabetes, digits, iris, wine
+    from tinygrad_edu.data.columns import Columns
     from tinygrad_edu.data.idx import from_idx
     from tinygrad_edu.data.splitting import split
+    from tinygrad_edu.data.tables import from_csv
 
 __all__ = [
+    "Columns",
     "Rng",
     "breast_cancer",
     "crossed_gaussians",
     "diabetes",
     "digits",
     "finite_numbers",
+    "from_csv",
     "from_idx",
     "iris",
     "random_generator",
@@ -39,6 +43,8 @@ __all__ = [
 
 # The engine itself needs none of these.
 _LATER = {
+    "Columns": "columns",
+    "from_csv": "tables",
     **dict.fromkeys(("breast_cancer", "diabetes", "digits", "iris", "wine"), "bundled"),
     "from_idx": "idx",
     "split": "splitting",

@@ -1,0 +1,1 @@
+"""Learning from a table: a CSV file in, a model in a file and a report out; and predictions."""

@@ -1,0 +1,106 @@
+"""A net together with the columns that it reads, in one file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import nn
+from tinygrad_edu.calculus import neural
+from tinygrad_edu.data import Rng
+from tinygrad_edu.data.columns import CLASSIFICATION, Columns
+from tinygrad_edu.interop.arrays import read_arrays
+from tinygrad_edu.interop.models import save
+from tinygrad_edu.nn import evaluating
+from tinygrad_edu.recording import no_grad
+from tinygrad_edu.tensor import plain
+
+__all__ = ["TableModel"]
+
+_KEY = "tinygrad_edu.tables"
+
+
+class TableModel:
+    """A net that standardises the inputs of a table and predicts its target.
+
+    Attributes:
+        columns: how the table becomes arrays.
+        scaling, mlp: what standardises the inputs, and what follows.
+        net: both; its outputs are logits of the classes, or the number.
+        hidden, activation: the net's hidden layers.
+    """
+
+    def __init__(
+        self, columns: Columns, hidden: Sequence[int], activation: str = "relu", rng: Rng = None
+    ):
+        self.columns, self.hidden, self.activation = columns, tuple(hidden), activation
+        n_in, n_out = len(columns.names), max(1, len(columns.classes))
+        self.scaling = nn.Standardize(n_in)
+        self.mlp = nn.MLP((n_in, *self.hidden, n_out), activation, rng=rng)
+        self.net = nn.Sequential(self.scaling, self.mlp)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it predicts classes."""
+        return self.columns.task == CLASSIFICATION
+
+    def outputs(self, X: np.ndarray) -> np.ndarray:
+        """The probabilities of the classes (n, classes), or the numbers (n,)."""
+        with no_grad(), evaluating(self.net):
+            outputs = plain(self.net(X))
+        return neural.softmax(outputs) if self.classifies else outputs[:, 0]
+
+    def score(self, X: np.ndarray, y: np.ndarray) -> float:
+        """The share of right classes, or R^2 = 1 - sum((y - p)^2) / sum((y - mean)^2)."""
+        outputs = self.outputs(X)
+        if self.classifies:
+            return float(np.mean(outputs.argmax(axis=1) == y))
+        total = np.sum(np.square(y - y.mean()))
+        rest = np.sum(np.square(y - outputs))
+        return float(1 - rest / total) if total else float(rest == 0)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes it into one file; see `tg.save`."""
+        about = {
+            "columns": self.columns.to_dict(),
+            "hidden": self.hidden,
+            "activation": self.activation,
+        }
+        save(self.net, path, {_KEY: about})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TableModel:
+        """The model in a file.
+
+        Raises:
+            ValueError: the file holds no such model, or is damaged.
+            OSError: there is no such file, or it cannot be read.
+        """
+        arrays, about = read_arrays(path)
+        if _KEY not in about:
+            raise ValueError(f"{path} is not a model that was trained with a table")
+        try:
+            return cls._of(about[_KEY], arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = error.args[0] if error.args else type(error).__name__
+            raise ValueError(f"{path} is not a model of a table: {reason}") from error
+
+    @classmethod
+    def _of(cls, told: Any, arrays: dict[str, np.ndarray]) -> TableModel:
+        columns = Columns.from_dict(told["columns"])
+        hidden, activation = told["hidden"], told["activation"]
+        sizes = [len(columns.names), *hidden, max(1, len(columns.classes))]
+        # Before a net of these sizes is made: they may be any.
+        for i, shape in enumerate(itertools.pairwise(sizes)):
+            found = arrays[f"layers.1.layers.{2 * i}.W"].shape
+            if found != shape:
+                raise ValueError(f"its layer {i + 1} has shape {found} instead of {shape}")
+        if activation not in nn.ACTIVATIONS:
+            raise ValueError(f"it has an unknown activation {activation!r:.60}")
+        model = cls(columns, hidden, activation, rng=0)
+        model.net.load_state_dict(arrays)
+        return model

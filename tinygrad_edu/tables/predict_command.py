@@ -1,0 +1,83 @@
+"""`python -m tinygrad_edu predict MODEL FILE.csv`: what a model says of the rows of a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tinygrad_edu.tables.train_command import SUFFIXES, add_reading_arguments
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Any) -> None:
+    """Adds the arguments of the command to an argparse parser."""
+    parser.add_argument("model", type=Path, help="a file that `train` has written")
+    parser.add_argument("table", type=Path, metavar="FILE.csv", help="with the model's columns")
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="default: the standard output")
+    add_reading_arguments(parser)
+
+
+def run(options: Any) -> int:
+    """Predicts; returns the exit status: 0 if it did, 2 if model or table cannot be used."""
+    try:
+        text, notes = _predictions(options)
+        if options.out is not None:
+            from tinygrad_edu.files import as_a_whole
+
+            with as_a_whole(options.out) as unfinished:
+                unfinished.write_text(text, "utf-8", newline="")
+    except (ModuleNotFoundError, OSError, ValueError) as error:
+        print(f"could not predict: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    if options.out is None:
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:
+            # Whoever read has read enough. Python writes what is left when it ends: to nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for note in notes:
+        print(note, file=sys.stderr)
+    return 0
+
+
+def _predictions(options: Any) -> tuple[str, list[str]]:
+    """The predictions as CSV, and what else is to be said."""
+    from tinygrad_edu.data.cells import read_cells
+    from tinygrad_edu.tables.listing import printable
+    from tinygrad_edu.tables.model import TableModel
+
+    path = options.model
+    with_suffix = Path(f"{path}{SUFFIXES[0]}")
+    if path.suffix not in SUFFIXES and with_suffix.is_file():
+        path = with_suffix
+    model = TableModel.load(path)
+    columns = model.columns
+    cells = read_cells(options.table, options.separator, options.encoding)
+    X = columns.X(cells)
+    outputs = model.outputs(X)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if model.classifies:
+        writer.writerow(["prediction", "probability"])
+        for said, sure in zip(outputs.argmax(axis=1), outputs.max(axis=1), strict=True):
+            writer.writerow([columns.classes[said], f"{sure:.6g}"])
+    else:
+        writer.writerow(["prediction"])
+        writer.writerows([repr(float(value))] for value in outputs)
+    notes = []
+    known = {*columns.left_out, *(column.name for column in (*columns.inputs, columns.target))}
+    if extra := [printable(name) for name in cells.columns if name not in known]:
+        notes.append(f"columns that the model does not know are left alone: {', '.join(extra)}")
+    if columns.target.name in cells.columns:
+        kind = "accuracy" if model.classifies else "R²"
+        try:
+            score = model.score(X, columns.y(cells))
+            notes.append(f"{kind} on these {len(cells):,} rows: {score:.3f}")
+        except ValueError as error:
+            notes.append(f"no {kind}: {' '.join(str(error).split())}")
+    return text.getvalue(), notes
