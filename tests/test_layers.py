@@ -462,6 +462,26 @@ def test_layers_begin_as_documented(make, variance):
     assert not hasattr(make(), "b") or not make().b.data.any()
 
 
+# Standardisation as a part of a net
+
+
+def test_a_net_that_standardises_takes_raw_data_and_keeps_its_scale(caplog):
+    X, y = tg.data.spiral(points_per_class=20, rng=0)
+    raw = 1000 + 50 * X
+    nets = []
+    for rows in (X, raw):
+        net = nn.Sequential(nn.Standardize(2).fit(rows), nn.MLP((2, 8, 3), "tanh", rng=0))
+        trainer = tg.Trainer(net, tg.optim.Adam(net.parameters(), 0.02), rng=0)
+        nets.append((net, trainer.fit(rows, y, epochs=30, progress=False).loss))
+    assert not caplog.records
+    np.testing.assert_allclose(nets[0][1], nets[1][1], rtol=1e-8)
+    net = nets[1][0]
+    np.testing.assert_array_equal(net[0].mean.data, nn.Standardize(2).fit(raw).mean.data)
+    loaded = nn.Sequential(nn.Standardize(2), nn.MLP((2, 8, 3), "tanh"))
+    loaded.load_state_dict(net.state_dict())
+    np.testing.assert_array_equal(loaded(raw).data, net(raw).data)
+
+
 # All of them in one net
 
 
