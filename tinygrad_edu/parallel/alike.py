@@ -37,7 +37,8 @@ def facts(trainer: Trainer, settings: dict[str, str]) -> dict[str, str]:
     told["the steps before"] = repr(len(trainer.history))
     for path, module in trainer.model.named_modules():
         name = f"model.{path}" if path else "model"
-        told[name] = f"{type(module).__name__} {_simple(module)}".removesuffix(" {}")
+        simple = {key: value for key, value in _simple(module).items() if key != "training"}
+        told[name] = f"{type(module).__name__} {simple or ''}".rstrip()
     for name, p in tensors(trainer).items():
         told[name] = f"shape {p.shape} of {p.dtype}"
     return told

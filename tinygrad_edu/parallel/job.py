@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import sys
 import time
 import traceback
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 # For so many seconds a rank waits busily for the others; after that they may need the core.
 _BUSY = 0.001
+# So many seconds are enough for what was printed to reach the terminal.
+_PASSED_ON = 0.3
 
 
 class Job:
@@ -112,13 +115,16 @@ class Job:
     def end(self, error: BaseException) -> NoReturn:
         """Prints an error and ends the programs of all ranks."""
         # An error that all ranks have alike is shown by the first of them, which ends the others.
-        time.sleep(self.rank / self.size)
+        time.sleep(2 * _PASSED_ON + self.rank / self.size if self.rank else 0)
         sys.stdout.flush()
         text = "".join(traceback.format_exception(error))
         sys.stderr.write(f"rank {self.rank} of {self.size} failed:\n{text}")
         sys.stderr.flush()
-        self.comm.Abort(130 if isinstance(error, KeyboardInterrupt) else 1)
-        raise error
+        # MPI throws away what it has not yet passed on by then.
+        time.sleep(_PASSED_ON)
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
+        self.comm.Abort(status)
+        os._exit(status)
 
     def _at_exit(self) -> None:
         """Waits for the others, as the end of MPI does, but notices if they wait for this rank."""
