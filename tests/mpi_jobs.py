@@ -13,6 +13,7 @@ import pytest
 from mpi4py import MPI
 
 import tinygrad_edu as tg
+from tinygrad_edu.__main__ import main
 
 comm = MPI.COMM_WORLD
 X, y = tg.data.spiral(7, rng=0)  # 21 rows
@@ -262,6 +263,12 @@ def random_layers():
         )
         trainer.fit(X, y, epochs=3, batch_size=6, progress=False)
         assert comm.allgather(np.concatenate(noise.drawn)[0, 0]) == drawn
+
+
+def command():
+    """`python -m tinygrad_edu demo --mpi`, where nothing can be drawn, which takes long."""
+    sys.modules["matplotlib"] = None
+    assert main(["demo", "--mpi", "--steps", "3"]) == 0
 
 
 def fails(where, rank):

@@ -1,6 +1,7 @@
 """Training on several ranks of MPI. The jobs are in mpi_jobs.py; here they are started."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -57,6 +58,14 @@ def test_ranks_agree_or_say_why_not(ranks):
     assert out.count("done") == 4
     # One of them speaks for all.
     assert err.count("interrupted: ") == 3
+
+
+def test_the_demo_trains_on_all_ranks_and_rank_0_prints():
+    status, out, err = end(start(2, "command"))
+    assert status == 0, err
+    assert "gradient descent on 2 ranks" in out
+    assert len(re.findall("^ *0 +1.156405 +1.156405 +1.116188 +1.116188$", out, re.M)) == 1
+    assert out.count("training accuracy") == err.count("No pictures without matplotlib") == 1
 
 
 @pytest.mark.parametrize(

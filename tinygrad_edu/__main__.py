@@ -32,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--steps", type=_count, default=10_000, help="default: 10000; the notebook's run: 50000"
     )
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures")
+    demo.add_argument(
+        "--mpi",
+        action="store_true",
+        help="train on all ranks of MPI: mpiexec -n 4 python -m tinygrad_edu demo --mpi",
+    )
     check = commands.add_parser(
         "check",
         help="check the gradient of a function against measured slopes",
@@ -75,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "rules":
         return _rules(options.name, options.table)
     if options.command == "demo":
-        return _demo(options.steps, options.out)
+        return _demo(options.steps, options.out, options.mpi)
     others = {
         "check": check_command,
         "explain": explain_command,
@@ -101,16 +106,28 @@ def _rules(name: str, as_table: bool) -> int:
     return 0
 
 
-def _demo(steps: int, out: Path) -> int:
+def _demo(steps: int, out: Path, on_mpi: bool) -> int:
     from tinygrad_edu import demo
 
+    comm = None
+    if on_mpi:
+        try:
+            from mpi4py import MPI
+        except ModuleNotFoundError:
+            print('--mpi needs mpi4py: pip install "tinygrad-edu[mpi]"', file=sys.stderr)
+            return 2
+        comm = MPI.COMM_WORLD
+    is_main = comm is None or comm.Get_rank() == 0
     draws = importlib.util.find_spec("matplotlib") is not None
     try:
-        trainers = demo.run(steps, out if draws else None)
+        with contextlib.redirect_stdout(sys.stdout if is_main else io.StringIO()):
+            trainers = demo.run(steps, out if draws and is_main else None, is_main, comm)
     except OSError as error:
+        if on_mpi:
+            raise  # which ends the other ranks, too
         print(f"the pictures cannot be written to --out {out}: {error}", file=sys.stderr)
         return 2
-    if not draws:
+    if is_main and not draws:
         print("\nNo pictures without matplotlib: pip install matplotlib", file=sys.stderr)
     return 130 if any(t.history.interrupted for t in trainers.values()) else 0
 

@@ -36,26 +36,36 @@ class _Tick(Callback):
             self.bar.set_postfix_str(f"{self.name} loss {trainer.history.loss[-1]:.4f}", False)
 
 
-def make_trainers() -> tuple[np.ndarray, np.ndarray, dict[str, Trainer]]:
-    """The notebook's data and its two nets, from its stream of random numbers."""
+def make_trainers(comm: Any = None) -> tuple[np.ndarray, np.ndarray, dict[str, Trainer]]:
+    """The notebook's data and its two nets, from its stream of random numbers.
+
+    `comm` is that of `Trainer`.
+    """
     rng = np.random.RandomState(0)
     X, y = data.spiral(points_per_class=100, classes=3, noise=0.2, rng=rng)
     trainers = {}
     for activation in ("sigmoid", "relu"):
         net = nn.MLP((2, 50, 50, 3), activation, init=0.1, rng=rng)
-        trainers[activation] = Trainer(net, optim.SGD(net.parameters(), lr=STEP_SIZE), l2=L2, rng=0)
+        sgd = optim.SGD(net.parameters(), lr=STEP_SIZE)
+        trainers[activation] = Trainer(net, sgd, l2=L2, rng=0, comm=comm)
     return X, y, trainers
 
 
-def run(steps: int = 10_000, out: Path | None = None, progress: bool = True) -> dict[str, Trainer]:
-    """Trains both nets side by side, prints the comparison and writes the pictures to `out`."""
+def run(
+    steps: int = 10_000, out: Path | None = None, progress: bool = True, comm: Any = None
+) -> dict[str, Trainer]:
+    """Trains both nets side by side, prints the comparison and writes the pictures to `out`.
+
+    `comm` is that of `Trainer`; each of its ranks prints and writes what it is told to.
+    """
     from tqdm.auto import tqdm
 
+    X, y, trainers = make_trainers(comm)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    X, y, trainers = make_trainers()
     print(
-        f"Two nets of 2-50-50-3 units, sigmoid and relu, {steps:,} steps of gradient descent.\n"
+        f"Two nets of 2-50-50-3 units, sigmoid and relu, {steps:,} steps of gradient descent"
+        f"{'' if comm is None else f' on {comm.Get_size()} ranks'}.\n"
         f'Their losses, beside those that the notebook "Vanishing Gradients" prints:\n'
     )
     print(f"{'step':>6}  {'sigmoid':>9} {'notebook':>9}  {'relu':>9} {'notebook':>9}")
