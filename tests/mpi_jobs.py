@@ -102,6 +102,23 @@ def kinds():
     assert abs(np.diff([t.model.b.W.grad for t in (alone, together)], axis=0)).max() < 1e-6
 
 
+def begin():
+    """All ranks begin as rank 0 does, whose net has been trained before."""
+
+    def run(comm, rank):
+        net, rng = tg.nn.MLP((2, 6, 3), rng=rank), np.random.RandomState(rank)
+        adam = tg.optim.Adam(net.parameters(), lr=0.01)
+        tg.Trainer(net, adam, rng=rng).fit(X, y, epochs=1 + rank, batch_size=8, progress=False)
+        trainer = tg.Trainer(net, adam, rng=rng, comm=comm)
+        trainer.fit(X, y, epochs=2, batch_size=8, progress=False)
+        return trainer
+
+    alone, together = run(None, 0), run(comm, comm.rank)
+    assert difference(alone, together) < 1e-12
+    states = alone.optimizer.state_dict(), together.optimizer.state_dict()
+    assert all(np.allclose(*(state[name] for state in states)) for name in states[0])
+
+
 def refused():
     """What cannot be right, or not be the same everywhere, is an error that all ranks catch."""
 
@@ -135,7 +152,11 @@ def refused():
     def total(outputs, y):
         return tg.cross_entropy(outputs, y) * len(y)
 
-    for loss in (weighted, root, total):
+    def steep(outputs, y):
+        n_times = total(outputs, y)
+        return n_times - n_times.detach() + tg.cross_entropy(outputs, y).detach()
+
+    for loss in (weighted, root, total, steep):
         raises(ValueError, "the loss cannot be computed in shares", fit, loss)
     raises(ValueError, "the model cannot", lambda: fit(model=Normalised((2, 6, 3), rng=0)))
     raises(ValueError, "float16", lambda: fit(model=tg.nn.MLP((2, 6, 3), rng=0, dtype="e")))
@@ -230,39 +251,24 @@ def apart():
 def random_layers():
     """Layers that draw have streams of their own on each rank, and the ranks shuffle alike."""
 
-    class Noise(tg.nn.Module):
-        def __init__(self, rng):
-            self.rng = rng
-            self.drawn = []
-
-        def forward(self, x):
-            if not self.training:
-                return x
-            noise = self.rng.standard_normal(np.shape(x))
-            self.drawn.append(noise)
-            return x + 0.01 * noise
-
-    for kind in (np.random.default_rng, np.random.RandomState):
+    def run(kind, compiled):
         rng = kind(comm.rank)
-        noise = Noise(rng)
-        net = tg.nn.Sequential(noise, tg.nn.MLP((2, 6, 3), rng=rng))
-        # The same generator shuffles.
+        dropout = tg.nn.Dropout(0.5, rng)
+        net = tg.nn.Sequential(tg.nn.Linear(2, 8, rng=rng), dropout, tg.nn.Linear(8, 3, rng=rng))
         adam = tg.optim.Adam(net.parameters())
-        trainer = tg.Trainer(net, adam, rng=rng, compiled=False, comm=comm)
+        # The same generator shuffles.
+        trainer = tg.Trainer(net, adam, comm=comm, rng=rng, compiled=compiled)
         trainer.fit(X, y, epochs=3, batch_size=6, progress=False)
-        drawn = comm.allgather(np.concatenate(noise.drawn)[0, 0])
-        assert len(set(drawn)) == comm.size
-        assert len(np.concatenate(noise.drawn)) < len(X) * 3
-        # And once more they are the same.
-        noise.drawn.clear()
-        again = kind(0)
-        noise.rng = again
-        net.layers[1].load_state_dict(tg.nn.MLP((2, 6, 3), rng=again).state_dict())
-        trainer = tg.Trainer(
-            net, tg.optim.Adam(net.parameters()), rng=again, compiled=False, comm=comm
-        )
-        trainer.fit(X, y, epochs=3, batch_size=6, progress=False)
-        assert comm.allgather(np.concatenate(noise.drawn)[0, 0]) == drawn
+        assert trainer.compiled == compiled
+        return trainer.history.loss, dropout.rng.random()
+
+    for kind, compiled in itertools.product(
+        (np.random.default_rng, np.random.RandomState), (True, False)
+    ):
+        losses, next_number = run(kind, compiled)
+        assert comm.allgather(losses) == [losses] * comm.size
+        assert len(set(comm.allgather(next_number))) == comm.size
+        assert run(kind, compiled) == (losses, next_number)
 
 
 def command():
