@@ -24,6 +24,7 @@ COMMANDS = {
     "mutation": "whether the tests notice a wrong derivative",
     "coverage": "how much NumPy code can be differentiated as it is, by this engine and others",
     "page": "the page of a tape: how long it takes to make, to open and to go a step on",
+    "mpi": "training on several ranks of MPI, and on paper on many",
     "fuzz": "random programs, against PyTorch and the gradient checker",
 }
 # A module cannot be called `import`.
@@ -55,8 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("op", "PyTorch, autograd, MyGrad, micrograd"),
     ):
         parsers[name].add_argument("--peers", action="store_true", help=f"also {what}")
-    for name in ("step", "growth", "training"):
+    for name in ("step", "growth", "training", "mpi"):
         parsers[name].add_argument("--picture", type=Path, help="also draw it into this file")
+    parsers["mpi"].add_argument(
+        "--seconds", type=float, default=1.0, help="how long to measure each net; default: 1"
+    )
+    parsers["mpi"].add_argument(
+        "--launches", type=_count, default=5, help="how often each job is started; default: 5"
+    )
     parsers["training"].add_argument(
         "--movie", type=Path, help="also film one of them: FILE.gif or FILE.html"
     )

@@ -105,6 +105,49 @@ def training(path: Path, nets: Mapping[str, Any], magnitudes: Mapping[str, Any],
         plt.close(figure)
 
 
+def mpi(path: Path, figures: Mapping[str, Any]) -> None:
+    """Speedup with the same minibatch and efficiency with a larger one, over the ranks.
+
+    A colour and marker for each net, filled where it was measured; a kind of line for each network.
+    """
+    papers, measured = figures["papers"], figures["measured"]
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+    kinds = dict(zip(papers, ("-", ":"), strict=True))
+    nets = dict(zip(measured, zip(COLOURS, "os^", strict=False), strict=True))
+    for ax, what in zip(panels, ("speedup", "efficiency"), strict=True):
+        for where, kind in kinds.items():
+            for name, (colour, marker) in nets.items():
+                values = papers[where][name][what]
+                ranks = 2 ** np.arange(len(values))
+                look = {"color": colour, "marker": marker, "markerfacecolor": "white"}
+                label = f"{name}, {where}"
+                ax.plot(ranks, values, kind, label=label, linewidth=1.2, markersize=5, **look)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(ranks, [str(n) for n in ranks])
+        ax.set_xlabel("ranks")
+        ax.grid(alpha=0.3)
+    for name, (colour, marker) in nets.items():
+        look = {"color": colour, "marker": marker, "markersize": 9}
+        panels[0].plot(
+            *zip(*measured[name].items(), strict=True),
+            label=f"{name}, measured",
+            linestyle="none",
+            **look,
+        )
+    panels[0].plot(
+        ranks[:6], ranks[:6], color="black", linewidth=0.8, label="as many times as ranks"
+    )
+    panels[0].set_yscale("log")
+    _plain_numbers(panels[0].yaxis)
+    panels[0].set_title("the same minibatch: speedup")
+    panels[1].set_title("as large a minibatch on every rank: efficiency")
+    panels[1].set_ylim(0, 1.05)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def _plain_numbers(axis: Any) -> None:
     """0.5 and 20 in place of powers of ten."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -219,6 +219,23 @@ def stopping():
 
     history = trained(comm, callbacks=[Press()]).history
     assert (len(history), history.interrupted) == (3, True)
+
+    class Net(tg.nn.MLP):
+        calls = 0
+
+        def forward(self, x):
+            # Before the first step four calls find out whether there can be shares.
+            self.calls += self.training
+            if self.calls == 4 + 4 and last:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().forward(x)
+
+    # The message of the step itself says so to the others.
+    net = Net((2, 6, 3), rng=0)
+    sgd = tg.optim.SGD(net.parameters(), lr=0.1)
+    trainer = tg.Trainer(net, sgd, comm=comm, compiled=False)
+    history = trainer.fit(X, y, epochs=9, progress=False)
+    assert (len(history), history.interrupted) == (4, True)
     # Of the last step of all.
     fit = {"epochs": 3, "batch_size": None}
     assert trained(comm, callbacks=[Press()], fit=fit).history.interrupted

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 BESIDE = Path(sys.executable).parent
 MPIEXEC = shutil.which("mpiexec", path=f"{BESIDE}{os.pathsep}{os.environ['PATH']}")
 # A rank that waits for one that will not come would do so for ever.
-TIMEOUT = 60
+TIMEOUT = 120
 
 pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
 
@@ -57,7 +57,7 @@ def test_ranks_agree_or_say_why_not(ranks):
     assert status == 0, err
     assert out.count("done") == 4
     # One of them speaks for all.
-    assert err.count("interrupted: ") == 3
+    assert err.count("interrupted: ") == 4
 
 
 def test_the_demo_trains_on_all_ranks_and_rank_0_prints():
