@@ -9,7 +9,7 @@ sum_r b_r / B * loss_r, and its gradient the same sum of gradients. So all ranks
 
 What is summed is the optimiser's vector of gradients, with a few values behind it:
 
-    [ dW1 | dW2 | db1 | db2 | loss | stop | interrupted | which parameters have a gradient ]
+    [ dW1 | dW2 | db1 | db2 | loss | stop | which parameters have a gradient ]
 
 The MPI standard requires that an Allreduce gives all ranks identical results (version 3.1, section
 5.9.6), and an update is the same arithmetic on all of them, so the parameters stay the same to the
@@ -118,7 +118,7 @@ class DataParallel:
             self._optimizer = optimizer
             # The most exact one has the loss.
             self._messages = sorted(optimizer.messages(), key=lambda m: -m.dtype.itemsize)
-        tail = self._messages[0][-3 - len(optimizer.params) :]
+        tail = self._messages[0][-2 - len(optimizer.params) :]
         has_gradient: Any = True
         if by_tape and weight:
             has_gradient = [p.grad is not None for p in optimizer.params]
@@ -129,13 +129,14 @@ class DataParallel:
                 message *= weight
             else:
                 message[:] = 0
-        tail[:3] = loss * weight, self.asked, trainer.history.interrupted
+        tail[:2] = loss * weight, self.asked
         if weight:
-            tail[3:] = has_gradient
+            tail[2:] = has_gradient
         for message in self._messages:
             self._add_up(message)
-        value, asked, interrupted, *counts = tail.tolist()
-        self._hear(trainer, asked, interrupted)
+        value, asked, *counts = tail.tolist()
+        if asked:
+            trainer._stopping = True
         if by_tape:
             optimizer.use_gradients(as_copies=True)
             for p, count in zip(optimizer.params, counts, strict=True):
@@ -145,20 +146,15 @@ class DataParallel:
 
     def agree_to_stop(self, trainer: Trainer) -> None:
         """Lets all ranks stop if anybody on any of them has asked for it."""
-        flags = np.array([self.asked, trainer.history.interrupted], float)
-        self._add_up(flags)
-        self._hear(trainer, *flags)
+        asked = np.array([self.asked, trainer.history.interrupted], float)
+        self._add_up(asked)
+        trainer._stopping |= bool(asked[0])
+        trainer.history.interrupted |= bool(asked[1])
 
     def _add_up(self, vector: np.ndarray) -> None:
         from mpi4py import MPI
 
         self.job.comm.Allreduce(MPI.IN_PLACE, vector)
-
-    def _hear(self, trainer: Trainer, asked: float, interrupted: float) -> None:
-        if asked:
-            trainer._stopping = True
-        if interrupted:
-            trainer.history.interrupted = True
 
     def compare(self, trainer: Trainer) -> None:
         """Makes sure that the ranks have the same parameters.
