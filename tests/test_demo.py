@@ -198,8 +198,8 @@ def test_ctrl_c_ends_the_demo_in_good_order(net, monkeypatch, tmp_path):
 
     make_trainers = demo.make_trainers
 
-    def interrupted():
-        X, y, trainers = make_trainers()
+    def interrupted(comm):
+        X, y, trainers = make_trainers(comm)
         trainer = trainers[net]
         trainer.optimizer = CtrlC(trainer.model.parameters(), lr=demo.STEP_SIZE)
         return X, y, trainers
