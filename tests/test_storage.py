@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 import tinygrad_edu as tg
+from tinygrad_edu.interop import npz
 from tinygrad_edu.interop.arrays import read_arrays, write_arrays
 
 SUFFIXES = [".npz", ".safetensors"]
@@ -125,11 +126,14 @@ def test_pytorch_reads_and_writes_safetensors(tmp_path):
 def test_npz_files_of_numpy_are_read(tmp_path):
     state = net(0).state_dict()
     state["layers.0.W"] = np.asfortranarray(state["layers.0.W"])
+    state["layers.0.b"] = state["layers.0.b"].astype(">f8")
     np.savez(tmp_path / "net.npz", **state)
     other = net(1)
     tg.load_into(other, tmp_path / "net.npz")
     assert_same(other.state_dict(), net(0).state_dict())
-    assert read_arrays(tmp_path / "net.npz")[1] == {}
+    arrays, about = read_arrays(tmp_path / "net.npz")
+    assert_same(arrays, state)
+    assert about == {}
 
 
 @suffixes
@@ -212,6 +216,14 @@ def test_what_cannot_be_written_leaves_the_file(suffix, arrays, about, error, me
     assert str(path) in str(caught.value)
     tg.load_into(net(1), path)
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_arrays_too_large_for_an_npz_file_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "_MOST_BYTES", 100)
+    write_arrays(tmp_path / "a.npz", {"W": np.zeros(12)})
+    with pytest.raises(ValueError, match=r"a\.npz cannot be .* more than 100 bytes; safetensors"):
+        write_arrays(tmp_path / "a.npz", {"W": np.zeros(12), "b": np.zeros(1)})
+    assert read_arrays(tmp_path / "a.npz")[0].keys() == {"W"}
 
 
 @suffixes
