@@ -233,6 +233,7 @@ NPZ = {
 REASONS = {
     ".safetensors": {
         "a header longer than the file": "header that is said to have 1,048,576",
+        "a header that is a list": "no JSON object",
         "a header that is there, but too long": "8,388,608 are the most",
         "two arrays of one name": "two entries named 'W'",
         "two dtypes of an array": "two entries named 'dtype'",
