@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from tinygrad_edu.compiler import CompileError, compile
     from tinygrad_edu.gradcheck import GradientError, GradientReport, assert_grad, check_grad
     from tinygrad_edu.interop.models import load_into, save
+    from tinygrad_edu.interop.onnx import to_onnx
+    from tinygrad_edu.interop.torch import load_torch, to_torch
 
 __version__ = "0.1.0"
 
@@ -116,6 +118,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "load_into",
+    "load_torch",
     "log_softmax",
     "logsumexp",
     "mse",
@@ -132,6 +135,8 @@ __all__ = [
     "softplus",
     "sum_of_squares",
     "tanh",
+    "to_onnx",
+    "to_torch",
     "value_and_grad",
     "vjp",
 ]
@@ -160,6 +165,8 @@ _LATER = {
         "callbacks",
     ),
     **dict.fromkeys(("load_into", "save"), "interop.models"),
+    **dict.fromkeys(("load_torch", "to_torch"), "interop.torch"),
+    "to_onnx": "interop.onnx",
     **{name: name for name in ("callbacks", "plot")},
 }
 

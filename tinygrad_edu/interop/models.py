@@ -63,21 +63,32 @@ def load_into(model: Module, path: str | os.PathLike[str]) -> None:
     Example:
         See `tg.save`.
     """
-    own = model.state_dict()
-
-    def check(arrays: Mapping[str, np.ndarray]) -> None:
-        try:
-            checked_state(arrays, own, model, "net")
-        except (KeyError, ValueError) as error:
-            raise type(error)(f"{path} is not of this net: {error.args[0]}") from error
-        for name, array in arrays.items():
-            ours = own[name].dtype
-            if array.dtype.kind != ours.kind or not np.can_cast(array.dtype, ours, "safe"):
-                raise ValueError(
-                    f"{name} has dtype {array.dtype} in {path}, which dtype {ours} of this net "
-                    f"cannot hold exactly; model.load_state_dict(arrays) rounds arrays, as those "
-                    f"of tinygrad_edu.interop.arrays.read_arrays"
-                )
-
-    arrays, _ = read_arrays(path, check)
+    hint = (
+        "model.load_state_dict(arrays) rounds arrays, as those of "
+        "tinygrad_edu.interop.arrays.read_arrays"
+    )
+    arrays, _ = read_arrays(path, lambda arrays: check_fits(arrays, model, path, hint))
     model.load_state_dict(arrays)
+
+
+def check_fits(arrays: Mapping[str, np.ndarray], model: Module, where: object, hint: str) -> None:
+    """Raises unless a model can take the arrays by name, which are from `where`, without rounding.
+
+    The hint says what to do where numbers would have to be rounded.
+
+    Raises:
+        KeyError: a Tensor of the model is missing, or it lacks one.
+        ValueError: a shape or dtype that does not fit.
+    """
+    own = model.state_dict()
+    try:
+        checked_state(arrays, own, model, "net")
+    except (KeyError, ValueError) as error:
+        raise type(error)(f"{where} is not of this net: {error.args[0]}") from error
+    for name, array in arrays.items():
+        ours = own[name].dtype
+        if array.dtype.kind != ours.kind or not np.can_cast(array.dtype, ours, "safe"):
+            raise ValueError(
+                f"{name} has dtype {array.dtype} in {where}, which dtype {ours} of this net cannot "
+                f"hold exactly; {hint}"
+            )
