@@ -143,6 +143,9 @@ def _recorded(model: Module, rows: np.ndarray) -> tuple[Entry, Entry]:
             y = model(x)
         except CompileError as error:
             trace.refused = error
+        except Exception as error:
+            error.add_note(f"(while to_onnx ran the model on {rows.dtype} of shape {rows.shape})")
+            raise
     if trace.refused is not None:
         raise ValueError(
             f"{type(model).__name__} cannot be an ONNX graph, which is a compiled function, too: "

@@ -17,6 +17,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_edu.interop.onnx_graph import Graph, Pair, depends_on_size, same, untranslated
 from tinygrad_edu.tape import Entry
+from tinygrad_edu.tracing import pack
 
 __all__ = ["TRANSLATIONS", "VERSION", "translated"]
 
@@ -29,7 +30,8 @@ def translated(graph: Graph, pair: Pair) -> str:
     """Adds the nodes of an operation and returns the name of the last output."""
     translation = TRANSLATIONS.get(pair[0].primitive.name)
     if translation is None:
-        raise untranslated(pair[0], "this operation")
+        what = "an index that is computed" if pair[0].primitive is pack else "this operation"
+        raise untranslated(pair[0], what)
     return translation(graph, pair)
 
 
