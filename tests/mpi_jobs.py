@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,37 @@ def begin():
     assert all(np.allclose(*(state[name] for state in states)) for name in states[0])
 
 
+def kept(folder):
+    """Checkpoints, early stopping and the like do what they do for one process."""
+    validation = tg.data.spiral(4, rng=1)
+
+    def run(comm, path, epochs, resume=False):
+        net = tg.nn.MLP((2, 6, 3), rng=0)
+        callbacks = [
+            tg.EarlyStopping(patience=2),
+            tg.ClipGradNorm(0.5),
+            tg.StepLR(3, 0.5),
+            tg.Checkpoint(path, every_steps=3),
+            tg.CSVLog(f"{path}.csv"),
+        ]
+        adam = tg.optim.Adam(net.parameters(), lr=0.2)
+        trainer = tg.Trainer(net, adam, callbacks=callbacks, rng=0, comm=comm)
+        fit = {"batch_size": 8, "validation": validation, "progress": False, "resume": resume}
+        trainer.fit(X, y, epochs, **fit)
+        return trainer
+
+    alone = run(None, f"{folder}/alone{comm.rank}.npz", 40)
+    assert len(alone.history.epoch_ends) < 40
+    together = run(comm, f"{folder}/together.npz", 40)
+    assert difference(alone, together) < 1e-10
+    run(comm, f"{folder}/parts.npz", 3)
+    resumed = run(comm, f"{folder}/parts.npz", 40, resume=True)
+    assert resumed.history.loss == together.history.loss
+    assert all((a == b).all() for a, b in zip(arrays(resumed), arrays(together), strict=True))
+    logs = [Path(folder, f"{name}.npz.csv").read_text() for name in ("together", "parts")]
+    assert logs[0] == logs[1]
+
+
 def refused():
     """What cannot be right, or not be the same everywhere, is an error that all ranks catch."""
 
@@ -198,6 +230,13 @@ def stopping():
                 trainer.stop()
 
     assert len(trained(comm, callbacks=[Stop()]).history) == 7
+
+    class StopBefore(tg.Callback):
+        def on_step_start(self, trainer):
+            if len(trainer.history) == 3 and last:
+                trainer.stop()
+
+    assert len(trained(comm, callbacks=[StopBefore()]).history) == 3
 
     def stop(trainer):
         if last:

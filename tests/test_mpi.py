@@ -51,6 +51,13 @@ def test_ranks_train_as_one_process_does(ranks):
     assert out.count("done") == 4
 
 
+def test_what_is_kept_of_a_training_on_ranks(tmp_path):
+    status, _, err = end(start(2, "kept", str(tmp_path)))
+    assert status == 0, err
+    # Each rank's own training without MPI has three files; of a job the first rank alone writes.
+    assert len(list(tmp_path.iterdir())) == 3 * (2 + 2)
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_agree_or_say_why_not(ranks):
     status, out, err = end(start(ranks, "refused,diverging,apart,stopping"))

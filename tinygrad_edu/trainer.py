@@ -319,6 +319,8 @@ class Trainer:
                     for start in batches.starts():
                         for callback in self.callbacks:
                             callback.on_step_start(self)
+                        if self._parallel is not None and self._is_seen():
+                            self._parallel.agree_to_stop(self)
                         X_batch, y_batch = batches.at(start, self.rng, share)
                         if self._stopping:
                             break
@@ -335,6 +337,9 @@ class Trainer:
                     raise self._diverged("out of range after the update")
                 for callback in self.callbacks:
                     callback.on_fit_end(self)
+                if self._parallel is not None:
+                    # No rank goes on before the first has written what is kept of this fit.
+                    self._parallel.compare(self)
             if state is not None and progress:
                 bar.set_postfix_str(self._summary(*state))
             if self.history.interrupted and self.is_main:
@@ -414,10 +419,10 @@ class Trainer:
         """One step of training; returns the outputs from before it."""
         # In debug mode each operation is looked at, which a program does not do.
         by_program = self.compiled and not mode.watched
-        if len(X):
+        if self._parallel is None or len(X):
             value, outputs = (self._by_program if by_program else self._by_backward)(X, y)
-        else:  # of a rank that has none of the rows
-            value, outputs = self._of_all_ranks(0.0, by_tape=True), X
+        else:  # this rank has none of the rows
+            value, outputs = self._parallel.summed(self, 0.0, by_tape=True), X
         if not math.isfinite(value):
             raise self._diverged(str(value))
         self.history.loss.append(value)
@@ -431,15 +436,7 @@ class Trainer:
             self._watched = self._is_seen() or not (by_program and self._in_place)
         for callback in self.callbacks:
             callback.on_step_end(self)
-        if self._parallel is not None and self._is_seen():
-            self._parallel.agree_to_stop(self)
         return outputs
-
-    def _of_all_ranks(self, value: float, by_tape: bool) -> float:
-        """The loss of the whole batch, whose gradients then stand in place of a rank's own."""
-        if self._parallel is None:
-            return value
-        return self._parallel.summed(self, value, by_tape)
 
     def _by_backward(self, X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and the outputs, with the gradients in `.grad`, by a tape and its walk back."""
@@ -453,7 +450,9 @@ class Trainer:
             )
         self.optimizer.zero_grad()
         loss.backward()
-        return self._of_all_ranks(value, by_tape=True), plain(outputs)
+        if self._parallel is not None:
+            value = self._parallel.summed(self, value, by_tape=True)
+        return value, plain(outputs)
 
     def _by_program(self, X: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The same by a compiled program, which writes where the optimiser reads the gradients."""
@@ -482,11 +481,12 @@ class Trainer:
         for w, g in self._weights:
             value += 0.5 * self.l2 * np.vdot(w, w)
             g += self.l2 * w
-        value = self._of_all_ranks(float(value), by_tape=False)
+        if self._parallel is not None:
+            value = self._parallel.summed(self, float(value), by_tape=False)
         if self._watched:
             # What others see is theirs; the arrays of the optimiser are written anew by each step.
             self.optimizer.use_gradients(as_copies=self._is_seen())
-        return value, outputs
+        return float(value), outputs
 
     def _compiled(self) -> Any:
         """The program: loss, outputs, and the gradients of all parameters into their places."""

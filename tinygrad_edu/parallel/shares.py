@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.nn import evaluating
-from tinygrad_edu.parallel.alike import random_layers
 from tinygrad_edu.recording import no_grad
+from tinygrad_edu.state import random_generators
 from tinygrad_edu.tensor import Tensor, plain
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_shares(trainer: Trainer, X: np.ndarray, y: np.ndarray) -> None:
     cuts = sorted({0, 1, len(X) // 3, len(X)})
     shares = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
     with evaluating(trainer.model), np.errstate(all="ignore"), no_grad():
-        if not random_layers(trainer.model):
+        if not random_generators(trainer.model):
             trainer.model.train()
         outputs = plain(trainer.model(X))
         parts = [plain(trainer.model(X[share])) for share in shares]

@@ -29,6 +29,7 @@ from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.parallel import alike
 from tinygrad_edu.parallel.job import Job, shared
 from tinygrad_edu.parallel.shares import check_shares
+from tinygrad_edu.state import described
 from tinygrad_edu.tensor import plain
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class DataParallel:
             "every rank must be given the same, all of the data too, of which it takes its share; "
             "but they differ in "
         )
-        facts = alike.facts(trainer, batches.facts() | {"epochs": str(epochs)})
+        rest = {"epochs": repr(epochs), "the rest of an epoch": described(batches.rest())}
+        facts = alike.facts(trainer, batches.facts() | rest)
         self.job.agree("the comparison of settings", facts, otherwise)
         first = alike.state(trainer) if self.job.rank == 0 else None
         alike.take_over(trainer, self.job.comm.bcast(first), self.job.rank)
