@@ -50,7 +50,7 @@ from tinygrad_edu.transforms import (
 from tinygrad_edu.trees import flatten
 
 if TYPE_CHECKING:
-    from tinygrad_edu import callbacks, plot
+    from tinygrad_edu import callbacks, plot, sklearn
     from tinygrad_edu.callbacks import (
         ActivationStatistics,
         Checkpoint,
@@ -167,7 +167,7 @@ _LATER = {
     **dict.fromkeys(("load_into", "save"), "interop.models"),
     **dict.fromkeys(("load_torch", "to_torch"), "interop.torch"),
     "to_onnx": "interop.onnx",
-    **{name: name for name in ("callbacks", "plot")},
+    **{name: name for name in ("callbacks", "plot", "sklearn")},
 }
 
 

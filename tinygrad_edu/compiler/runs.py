@@ -168,7 +168,7 @@ def unchanged_random_numbers() -> Iterator[None]:
         after, drawn = random.getstate(), np.random.get_state()
         random.setstate(before)
         np.random.set_state(hidden)
-    if after != before or repr(drawn) != repr(hidden):
+    if after != before or not all(map(np.array_equal, drawn, hidden)):
         raise CompileError(
             "the function draws random numbers from the hidden state of np.random or random: draw "
             "them from rng = np.random.default_rng(...), made outside of the function"
