@@ -50,7 +50,8 @@ from tinygrad_edu.transforms import (
 from tinygrad_edu.trees import flatten
 
 if TYPE_CHECKING:
-    from tinygrad_edu import callbacks, plot, sklearn
+    from tinygrad_edu import callbacks, plot
+    from tinygrad_edu import sklearn as sklearn  # not in __all__: it needs scikit-learn
     from tinygrad_edu.callbacks import (
         ActivationStatistics,
         Checkpoint,
