@@ -101,13 +101,13 @@ def _lock(folder: Path) -> Iterator[str]:
     """
     while True:
         path = folder / f".tinygrad_edu-{_machine()}-{uuid.uuid4().hex}"
-        with open(path, "x") as file:
-            try:
+        try:
+            with open(path, "x") as file:
                 if _is_ours(file.fileno()):
                     yield path.name
                     return
-            finally:
-                path.unlink(missing_ok=True)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _is_ours(file: int) -> bool:
@@ -123,7 +123,7 @@ def _is_ours(file: int) -> bool:
 
 
 def _machine() -> str:
-    return f"{zlib.crc32(os.uname().nodename.encode()):08x}" if os.name == "posix" else "0" * 8
+    return f"{zlib.crc32(os.fsencode(os.uname().nodename)):08x}" if os.name == "posix" else "0" * 8
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -63,7 +63,7 @@ def write_arrays(
     storable = {name: _storable(path, name, array) for name, array in arrays.items()}
     try:
         text = json.dumps({} if about is None else dict(about))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"what {path} is to say about its arrays is not JSON: {error}") from error
     with as_a_whole(path) as unfinished, _named(path, "written"):
         form.write(unfinished, storable, f"tinygrad_edu/1 sha256:{'0' * 64}", text)
