@@ -135,10 +135,10 @@ def make_link_to_null(path):
 def test_what_is_no_regular_file_is_refused(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # names of sockets must be short
     make(tmp_path / "a")
-    before = os.lstat("a")
+    before = os.lstat("a")[:7]  # but for times: following a link is noted in one of them
     with pytest.raises(OSError, match="a is a device, a pipe or a socket"):
         write("a", "text")
-    assert os.lstat("a") == before
+    assert os.lstat("a")[:7] == before
     assert os.listdir(tmp_path) == ["a"]
 
 

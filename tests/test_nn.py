@@ -599,3 +599,25 @@ def test_a_float32_standardize_stays_float32_where_the_deviation_is_too_small_fo
     out = layer(np.array([[3.0]], np.float32))
     assert out.dtype == np.float32
     assert out.item() == 3
+
+
+def test_a_state_that_overflows_leaves_the_net():
+    net = nn.MLP((2, 3, 1), rng=0, dtype=np.float32)
+    before = net.state_dict()
+    state = nn.MLP((2, 3, 1), rng=1).state_dict()
+    state["layers.2.b"][:] = 1e300
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        net.load_state_dict(state)
+    assert all(np.array_equal(array, before[name]) for name, array in net.state_dict().items())
+
+
+def test_two_names_of_one_tensor_must_agree_in_a_state():
+    net = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
+    net[1].W = net[0].W
+    state = net.state_dict()
+    state["layers.0.W"][0, 0] = state["layers.1.W"][0, 0] = np.nan
+    net.load_state_dict(state)
+    state["layers.1.W"][1, 1] = 5
+    with pytest.raises(ValueError, match=r"layers\.0\.W and layers\.1\.W are the same Tensor"):
+        net.load_state_dict(state)
+    assert net[0].W.data[1, 1] != 5
