@@ -11,7 +11,16 @@ from tinygrad_edu.data.columns import REGRESSION, Columns, brief
 from tinygrad_edu.data.kinds import NUMBER, Column
 from tinygrad_edu.tables.training import Training
 
-__all__ = ["columns_of", "is_number", "parts_of", "printable", "table", "task_of", "verdict"]
+__all__ = [
+    "columns_of",
+    "is_number",
+    "kept",
+    "parts_of",
+    "printable",
+    "table",
+    "task_of",
+    "verdict",
+]
 
 
 def printable(text: object) -> str:
@@ -91,6 +100,13 @@ def parts_of(training: Training) -> tuple[list[str], list[list[str]]]:
             for name, p in training.parts.items()
         ]
     return head, rows
+
+
+def kept(training: Training) -> str:
+    """Which epoch's weights the net has."""
+    if not training.best_epoch:
+        return "what there was in the middle of the first"
+    return f"epoch {training.best_epoch}, the best on the validation data,"
 
 
 def verdict(training: Training) -> str:

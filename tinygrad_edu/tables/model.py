@@ -19,9 +19,15 @@ from tinygrad_edu.nn import evaluating
 from tinygrad_edu.recording import no_grad
 from tinygrad_edu.tensor import plain
 
-__all__ = ["TableModel"]
+__all__ = ["TableModel", "root_mean_square"]
 
 _KEY = "tinygrad_edu.tables"
+
+
+def root_mean_square(values: np.ndarray) -> float:
+    """sqrt(mean(values**2)), of numbers of any size."""
+    unit = float(np.abs(values).max()) or 1.0
+    return unit * float(np.sqrt(np.mean(np.square(values / unit))))
 
 
 class TableModel:
@@ -49,8 +55,11 @@ class TableModel:
         return self.columns.task == CLASSIFICATION
 
     def outputs(self, X: np.ndarray) -> np.ndarray:
-        """The probabilities of the classes (n, classes), or the numbers (n,)."""
-        with no_grad(), evaluating(self.net):
+        """The probabilities of the classes (n, classes), or the numbers (n,).
+
+        They are not finite for inputs so far from those of the training that they overflow.
+        """
+        with no_grad(), evaluating(self.net), np.errstate(over="ignore", invalid="ignore"):
             outputs = plain(self.net(X))
         return neural.softmax(outputs) if self.classifies else outputs[:, 0]
 
@@ -59,9 +68,8 @@ class TableModel:
         outputs = self.outputs(X)
         if self.classifies:
             return float(np.mean(outputs.argmax(axis=1) == y))
-        total = np.sum(np.square(y - y.mean()))
-        rest = np.sum(np.square(y - outputs))
-        return float(1 - rest / total) if total else float(rest == 0)
+        deviation, rest = root_mean_square(y - y.mean()), root_mean_square(y - outputs)
+        return 1 - (rest / deviation) ** 2 if deviation else float(rest == 0)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it into one file; see `tg.save`."""

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_edu.tables.train_command import SUFFIXES, add_reading_arguments
 
 __all__ = ["add_arguments", "run"]
@@ -60,6 +62,12 @@ def _predictions(options: Any) -> tuple[str, list[str]]:
     cells = read_cells(options.table, options.separator, options.encoding)
     X = columns.X(cells)
     outputs = model.outputs(X)
+    finite = np.isfinite(outputs.reshape(len(X), -1)).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{cells.path}, line {cells.lines[np.argmin(finite)]}: the numbers are too large for "
+            f"the model, which was trained with much smaller ones"
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if model.classifies:

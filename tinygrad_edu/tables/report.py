@@ -10,7 +10,7 @@ from importlib import resources
 
 import numpy as np
 
-from tinygrad_edu.tables.listing import columns_of, is_number, parts_of, printable, verdict
+from tinygrad_edu.tables.listing import columns_of, is_number, kept, parts_of, printable, verdict
 from tinygrad_edu.tables.training import Training
 
 __all__ = ["page"]
@@ -50,9 +50,9 @@ def page(
         f"<p>{_text(verdict(training))}</p>",
         '<div class="beside">',
         *_figures(pictures),
-        f"<section><h2>Scores</h2>{_table(*parts_of(training))}</section>",
-        "</div>",
+        f"<section><h2>Scores</h2>{_table(*parts_of(training))}",
         *_mistakes(training),
+        "</section></div>",
         "<h2>The table</h2>",
         *(f"<p>{_text(sentence)}</p>" for sentence in said),
         _table(["column", "kind", "values"], columns_of(columns, training.cells)),
@@ -118,7 +118,7 @@ def _mistakes(training: Training) -> list[str]:
             ]
             for k, label in enumerate(classes)
         ]
-        head = ["class", "rows", "of these found (recall)", "right where predicted (precision)"]
+        head = ["class", "rows", "found (recall)", "right (precision)"]
         found += ["<h2>Classes, test data</h2>", _table(head, rows)]
     sure = test.outputs.max(axis=1)
     wrong = np.flatnonzero(said != test.y)
@@ -150,7 +150,7 @@ def _settings(training: Training, file: str) -> list[tuple[str, str]]:
             f"Adam, lr {settings.lr:g}, batches of {settings.batch_size}, l2 {settings.l2:g}",
         ),
         ("epochs", f"{len(history.epoch_ends)} of {settings.epochs}{stopped}"),
-        ("weights", f"those of epoch {training.best_epoch}, the best on the validation data"),
+        ("weights", kept(training).removesuffix(",")),
         ("missing values", training.model.columns.missing),
         ("seed", str(settings.seed)),
     ]

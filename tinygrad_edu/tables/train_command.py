@@ -96,7 +96,15 @@ def _run(options: Any) -> int:
     # Imported here, since other commands do without.
     from tinygrad_edu.data.cells import read_cells
     from tinygrad_edu.data.tables import learned
-    from tinygrad_edu.tables.listing import columns_of, parts_of, printable, table, task_of, verdict
+    from tinygrad_edu.tables.listing import (
+        columns_of,
+        kept,
+        parts_of,
+        printable,
+        table,
+        task_of,
+        verdict,
+    )
     from tinygrad_edu.tables.model import TableModel
     from tinygrad_edu.tables.training import Settings, train
 
@@ -122,11 +130,8 @@ def _run(options: Any) -> int:
     )
     training = train(used, columns, settings)
     history = training.history
-    how = "interrupted" if history.interrupted else "done"
-    print(
-        f"{how} after {len(history.epoch_ends)} epochs; the weights of epoch "
-        f"{training.best_epoch} are kept, the best on the validation data\n"
-    )
+    how = "Interrupted" if history.interrupted else "Ended"
+    print(f"{how} after {len(history.epoch_ends)} epochs; {kept(training)} is kept.\n")
     print(table(*parts_of(training)), "", printable(verdict(training)), "", sep="\n")
     training.model.save(out)
     _compare(TableModel.load(out), training)

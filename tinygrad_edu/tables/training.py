@@ -9,10 +9,11 @@ import numpy as np
 
 from tinygrad_edu import data, optim
 from tinygrad_edu.calculus import neural
+from tinygrad_edu.callbacks import EarlyStopping
 from tinygrad_edu.data.cells import Cells
 from tinygrad_edu.data.columns import MEAN, Columns
 from tinygrad_edu.nn import Linear, Standardize
-from tinygrad_edu.tables.model import TableModel
+from tinygrad_edu.tables.model import TableModel, root_mean_square
 from tinygrad_edu.trainer import History, Trainer
 
 __all__ = ["Part", "Settings", "Training", "train"]
@@ -21,22 +22,6 @@ PARTS = ("training", "validation", "test")
 FEWEST_ROWS = 20
 FEWEST_OF_CLASS = 3
 PATIENCE = 30
-
-
-class EarlyStopping:
-    """Stops the training when the validation loss gets no better, and knows the best weights."""
-
-    def __init__(self, patience: int):
-        self.patience, self.best_epoch, self.best = patience, 0, np.inf
-        self.state: dict[str, np.ndarray] = {}
-
-    def __call__(self, trainer: Trainer) -> None:
-        if trainer.history.validation_loss[-1] < self.best:
-            self.best = trainer.history.validation_loss[-1]
-            self.best_epoch = len(trainer.history.epoch_ends)
-            self.state = trainer.model.state_dict()
-        elif len(trainer.history.epoch_ends) - self.best_epoch >= self.patience:
-            trainer.stop()
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Training:
-    """What came out of a training."""
+    """What came out of a training.
+
+    Attributes:
+        model: the net that was trained, and the columns with means of the training data.
+        cells: the rows that were used.
+        best_epoch: the epoch whose weights the net has, from 1; 0 if none was finished.
+        parts: training, validation and test.
+    """
 
     model: TableModel
     cells: Cells
@@ -166,8 +158,6 @@ def _fitted(
         validation=(X[checked], y[checked]),
         progress=progress,
     )
-    if stopping.state:
-        model.net.load_state_dict(stopping.state)
     if not model.classifies:
         last = model.mlp[-1]
         assert isinstance(last, Linear)
@@ -185,6 +175,5 @@ def _part(
         error = float(np.mean(outputs.argmax(axis=1) != y))
         baseline = float(np.mean(np.bincount(y_training).argmax() != y))
     else:
-        error = float(np.sqrt(np.mean(np.square(y - outputs))))
-        baseline = float(np.sqrt(np.mean(np.square(y - y_training.mean()))))
+        error, baseline = root_mean_square(y - outputs), root_mean_square(y - y_training.mean())
     return Part(rows, X, y, outputs, model.score(X, y), error, baseline)
