@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
+import math
 import os
+import re
 import stat
 from array import array
 from collections.abc import Iterator
@@ -20,8 +23,11 @@ import numpy as np
 __all__ = ["Cells", "Texts", "read_cells"]
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+# Python's float() reads more: 1_000, digits of other scripts, inf.
+NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 # Longer than any line of a table, and short enough to hold.
 _LONGEST_LINE = 2**24
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,21 @@ class Texts:
     texts: list[str]
     codes: np.ndarray
 
-    def first(self, text: str) -> int:
-        """The first row with a text."""
-        return int(np.argmax(self.codes == self.texts.index(text)))
-
+    @functools.cached_property
     def used(self) -> list[str]:
         """The texts that a row has, in the order of their first rows."""
         codes, first = np.unique(self.codes, return_index=True)
         return [self.texts[code] for code in codes[np.argsort(first)]]
+
+    @functools.cached_property
+    def numbers(self) -> np.ndarray:
+        """The number that each of the texts is, or NaN."""
+        is_number = NUMBER_TEXT.fullmatch
+        return np.array([float(text) if is_number(text) else math.nan for text in self.texts])
+
+    def first(self, text: str) -> int:
+        """The first row with a text."""
+        return int(np.argmax(self.codes == self.texts.index(text)))
 
 
 @dataclass(frozen=True)
@@ -161,10 +174,11 @@ def _table(reader: Any, path: Any) -> Cells:
     try:
         names = _names(next(reader, None), path)
         end = reader.line_num
-        seen: list[dict[str, int]] = [{} for _ in names]
+        seen = [_Numbering() for _ in names]
         codes = [array("q") for _ in names]
         lines = array("q")
         blank = 0
+        rows: list[list[str]] = []
         for record in reader:
             begin, end = end + 1, reader.line_num
             if not record:
@@ -177,8 +191,10 @@ def _table(reader: Any, path: Any) -> Cells:
                     f"{len(names)} names"
                 )
             lines.append(begin)
-            for texts, column, cell in zip(seen, codes, record, strict=True):
-                column.append(texts.setdefault(cell, len(texts)))
+            rows.append(record)
+            if len(rows) == _AT_ONCE:
+                _number(rows, seen, codes)
+        _number(rows, seen, codes)
     except csv.Error as error:
         hint = ""
         if "unexpected end" in str(error) or "field limit" in str(error):
@@ -195,6 +211,21 @@ def _table(reader: Any, path: Any) -> Cells:
         for name, texts, column in zip(names, seen, codes, strict=True)
     }
     return Cells(str(path), columns, np.frombuffer(lines, np.int64))
+
+
+class _Numbering(dict[str, int]):
+    """Texts, each with its number in the order in which they came."""
+
+    def __missing__(self, text: str) -> int:
+        self[text] = len(self)
+        return self[text]
+
+
+def _number(rows: list[list[str]], seen: list[_Numbering], codes: list[array[int]]) -> None:
+    """Moves rows of texts into columns of their numbers."""
+    for texts, column, cells in zip(seen, codes, zip(*rows, strict=True), strict=bool(rows)):
+        column.extend(map(texts.__getitem__, cells))
+    rows.clear()
 
 
 def _stripped(texts: list[str], codes: np.ndarray) -> Texts:

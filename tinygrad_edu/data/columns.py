@@ -154,7 +154,7 @@ def refuse_missing(cells: Cells, columns: Sequence[Column]) -> None:
     places = []
     count = 0
     for column in columns:
-        rows = np.flatnonzero(column.is_missing(cells.columns[column.name]))
+        rows = np.flatnonzero(column.is_missing(cells))
         count += len(rows)
         places += [f"line {cells.lines[row]}, column {column.name!r:.60}" for row in rows[:_NAMED]]
     if count:

@@ -123,7 +123,7 @@ def learned(
         refuse_missing(cells, [target_column, *(inputs if missing == REFUSE else ())])
     else:
         used = [*inputs, target_column]
-        gaps = np.any([column.is_missing(cells.columns[column.name]) for column in used], axis=0)
+        gaps = np.any([column.is_missing(cells) for column in used], axis=0)
         if gaps.all():
             raise ValueError(f"{cells.path}: no row has all its values")
         if gaps.any():
@@ -159,7 +159,7 @@ def _input(cells: Cells, name: str, kind: str | None) -> tuple[Column | None, st
     """What a column is; or None, and why it is left out."""
     if kind == OUT:
         return None, "as asked for"
-    texts, n = [text for text in cells.columns[name].used() if text], len(cells)
+    texts, n = [text for text in cells.columns[name].used if text], len(cells)
     column = column_of(cells, name, kind)
     if column.kind == NUMBER:
         values = column.numbers(cells)
@@ -189,7 +189,7 @@ def _tells_rows_apart(texts: Sequence[str], n: int) -> bool:
 
 def _target(cells: Cells, name: str, task: str | None) -> tuple[Column, str]:
     """What the target is, and what is to be done with it."""
-    texts = cells.columns[name].used()
+    texts = cells.columns[name].used
     at = f"{cells.path}, column {name!r}"
     if task == REGRESSION:
         column = column_of(cells, name, NUMBER)
@@ -200,9 +200,9 @@ def _target(cells: Cells, name: str, task: str | None) -> tuple[Column, str]:
             if task is None:
                 raise
             column = column_of(cells, name, CATEGORY)
-    values = [text for text in texts if not column.missing(text)]
     if column.kind == NUMBER:
-        numbers = sorted({float(text) for text in values})
+        values = column.numbers(cells)
+        numbers = np.unique(values[~np.isnan(values)]).tolist()
         few = len(numbers) <= FEW_CLASSES and 2 * len(numbers) <= len(cells)
         whole = all(number.is_integer() and abs(number) < 2**53 for number in numbers)
         if task is None:
@@ -215,7 +215,7 @@ def _target(cells: Cells, name: str, task: str | None) -> tuple[Column, str]:
     else:
         task = CLASSIFICATION
         labels = column.categories
-        if column.kind == BOOLEAN and len({column.label(text) for text in values}) < 2:
+        if column.kind == BOOLEAN and len({text.lower() for text in texts if text}) < 2:
             labels = labels[:1]
     if len(labels) < 2:
         raise ValueError(f"{at}, the target, has a single class: nothing can be learned")

@@ -60,7 +60,7 @@ def columns_of(columns: Columns, cells: Cells) -> list[tuple[str, str, str]]:
 
 
 def _values(column: Column, cells: Cells) -> str:
-    missing = column.is_missing(cells.columns[column.name])
+    missing = column.is_missing(cells)
     end = f"; {missing.sum():,} missing" if missing.any() else ""
     if column.kind == NUMBER and not column.categories:
         values = column.numbers(cells)[~missing]
