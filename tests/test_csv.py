@@ -181,6 +181,9 @@ def test_means_stand_for_missing_values_and_are_remembered(write):
     again = Columns.from_dict(json.loads(json.dumps(columns.to_dict())))
     X, _ = again.read(write("b,a\n,nan\np,100\n"))
     np.testing.assert_array_equal(X, [[4, 0.5, 0.5], [100, 1, 0]])
+    boolean = "a,b,y\n1,yes,1\n2,,3\n4,no,5\n5,no,6\n"
+    X, _, _ = from_csv(write(boolean), "y", missing="mean")
+    np.testing.assert_allclose(X[:, 1], [1, 1 / 3, 0, 0], rtol=1e-15)
     with pytest.raises(ValueError, match=r"1 value is missing \(line 2, column 'y'"):
         from_csv(write("a,y\n1,\n2,3\n4,5\n"), "y", missing="mean")
 
@@ -234,7 +237,8 @@ def test_numbers_may_be_categories(write):
     ids=range(7),
 )
 def test_dialects(write, content):
-    X, y, _ = from_csv(write(content), "y")
+    X, y, columns = from_csv(write(content), "y")
+    assert columns.names == ("a",)
     assert X.tolist() == [[1], [2]]
     assert y.tolist() == [2, 3.5]
 
@@ -345,6 +349,7 @@ def test_wrong_options_are_refused(write, keywords, message):
         ("rooms,city,lift\ninf,Rome,no\n", "'inf' is not a number.* infinite"),
         ("rooms,city,lift,price\n1,Rome,no,cheap\n", "column 'price': 'cheap' is not a number"),
         ("rooms,city,lift\n1,Rome,\n", "line 2, column 'lift'"),
+        ("rooms,city,lift,price\n1,Rome,no,\n", "1 value is missing .line 2, column 'price'"),
     ],
 )
 def test_other_files_that_do_not_fit_are_refused(write, content, message):
@@ -392,9 +397,8 @@ def damaged():
     yield {**good, "means": [1.0]}
     yield {**good, "means": [1.0, 0.5, float("nan")]}
     yield {**good, "missing": "drop"}
-    yield {**good, "inputs": []}
-    yield {**good, "inputs": good["inputs"] * 2}
-    yield {**good, "inputs": [*good["inputs"], good["target"]]}
+    for inputs in ([], good["inputs"] * 2, [*good["inputs"], good["target"]]):
+        yield {**good, "missing": "refuse", "means": [], "inputs": inputs}
     for change in (
         {"kind": "text"},
         {"categories": ["p"]},

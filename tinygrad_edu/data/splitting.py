@@ -75,8 +75,7 @@ def _sizes(n: int, fractions: Sequence[float]) -> list[int]:
             f"fractions must be numbers above 0 that are 1 together, as (0.7, 0.15, 0.15); got "
             f"{tuple(fractions)}, together {sum(shares):g}"
         )
-    # A share that is whole but for a rounding error is whole: 0.29 * 100 is below 29.
-    ideal = [round(n * share, 6) for share in shares]
+    ideal = [n * share for share in shares]
     sizes = [math.floor(size) for size in ideal]
     by_remainder = sorted(range(len(sizes)), key=lambda k: sizes[k] - ideal[k])
     for k in by_remainder[: n - sum(sizes)]:
