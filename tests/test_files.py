@@ -371,3 +371,5 @@ def test_errors_name_the_file_that_was_wanted(tmp_path, full_disk):
     with pytest.raises(OSError, match="other") as caught, as_a_whole(path):
         (tmp_path / "other").read_text()
     assert caught.value.filename == str(tmp_path / "other")
+    with pytest.raises(OSError, match="descriptor"), as_a_whole(path):
+        raise OSError(9, "no such descriptor", 99)

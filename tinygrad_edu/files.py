@@ -86,7 +86,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or _LOCK.match(Path(os.fsdecode(error.filename)).name):
+        if error.filename is None or _LOCK.match(Path(str(error.filename)).name):
             error.filename = str(path)
         raise
 
