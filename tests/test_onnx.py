@@ -182,6 +182,10 @@ FORWARDS = {
     "a count": lambda x, W: np.sum(x > 0, axis=1) / 4.0 + np.mean(x > 0, axis=1),
     "a number of its own": lambda x, W: np.mean(x @ W),
     "itself": lambda x, W: x,
+    "twice as many": lambda x, W: np.concatenate([x, x @ W]),
+    "a row more": lambda x, W: np.pad(x, ((0, 1), (0, 0))),
+    "rows of two": lambda x, W: np.reshape(x, (-1, 2)),
+    "rows for each column": lambda x, W: np.expand_dims(x, 0) * W[:1],
 }
 
 

@@ -35,7 +35,8 @@ def to_onnx(model: Module, path: str | os.PathLike[str], example: Any = None) ->
     The graph has an input `x` of shape (batch, ...), for any number of samples, and an output `y`.
     Its numbers are those of the model in evaluation mode. The parameters have their own names, as
     W1 and b1, or their paths if several have the same. The operators are those of version 18 of the
-    ONNX standard, which onnxruntime runs in float32 and float64.
+    ONNX standard, which onnxruntime runs in float32 and float64. What becomes of NaN in x is up to
+    the tool, since the standard does not say what a maximum over NaN is.
 
     Args:
         model: the net: any module whose `forward` is made of operations that ONNX has.
@@ -173,8 +174,8 @@ def _content(onnx: Any, graph: Graph, pair: Pair, rows: np.ndarray) -> bytes:
         raise ValueError("the parameters have more bytes than an ONNX file can hold, 2 GiB")
     make, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
     shape = [
-        a if a == b else "batch" if i == 0 else None
-        for i, (a, b) in enumerate(zip(*(entry.y.shape for entry in pair), strict=True))
+        a if a == b else "batch" if (a, b) == graph.sizes else None
+        for a, b in zip(*(entry.y.shape for entry in pair), strict=True)
     ]
     model = make.make_model(
         make.make_graph(
