@@ -220,10 +220,18 @@ class Doubled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Called(nn.Tanh):
+    """A subclass that is called otherwise."""
+
+    def __call__(self, x):
+        return 2 * self.forward(x)
+
+
 def test_modules_without_a_counterpart_are_named():
     for net, name in (
         (nn.Sequential(nn.ReLU(), Own()), r"layers\.1 is a Own"),
         (nn.Sequential(nn.Sequential(Doubled(2, 2))), r"layers\.0\.layers\.0 is a Doubled"),
+        (nn.Sequential(Called()), r"layers\.0 is a Called"),
         (Own(), "the model is a Own"),
         (nn.Sequential(np.tanh), r"layers\.0 is a ufunc"),
     ):
