@@ -180,7 +180,7 @@ FORWARDS = {
     "wider": lambda x, W: x.astype(np.float64) * 2 + x,
     "narrower": lambda x, W: np.float32(1) * x.astype(np.float32),
     "a count": lambda x, W: np.sum(x > 0, axis=1) / 4.0 + np.mean(x > 0, axis=1),
-    "a number of its own": lambda x, W: np.mean(x @ W),
+    "a number of its own": lambda x, W: 2 * np.mean(x @ W) + W[0, 0],
     "itself": lambda x, W: x,
     "twice as many": lambda x, W: np.concatenate([x, x @ W]),
     "a row more": lambda x, W: np.pad(x, ((0, 1), (0, 0))),
@@ -201,6 +201,34 @@ def test_every_translation_belongs_to_an_operation_that_there_is():
     known |= {f"np.{function.__name__}" for function in CONSTANTS}
     known |= {f"tg.{name}" for module in OWN for name in vars(module)}
     assert set(TRANSLATIONS) <= known
+
+
+def recurrent(x, W):
+    h = np.tanh(x[:, 0] @ W)
+    for t in range(1, x.shape[1]):
+        h = np.tanh(x[:, t] @ W + h)
+    return h
+
+
+def heads(x, W):
+    n, length, _ = x.shape
+    q = (x @ W).reshape(n, length, 2, 2).transpose(0, 2, 1, 3)
+    weights = tg.softmax(q @ np.swapaxes(q, 2, 3))
+    return (weights @ q).transpose(0, 2, 1, 3).reshape(n, length, 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("forward", [recurrent, heads])
+def test_sequences(tmp_path, forward, dtype):
+    X = samples((3, 4), dtype) / 3
+    check(tmp_path / "net.onnx", Own(forward, dtype), X, X)
+
+
+def test_no_samples_are_a_batch_too(tmp_path):
+    net = nn.Sequential(nn.Maxout(2, 3, rng=0), nn.LayerNorm(3), nn.Linear(3, 4, rng=1))
+    tg.to_onnx(net, tmp_path / "net.onnx")
+    (y,) = session(tmp_path / "net.onnx").run(None, {"x": np.zeros((0, 2))})
+    assert y.shape == (0, 4)
 
 
 REFUSED = {

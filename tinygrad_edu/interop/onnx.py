@@ -184,7 +184,7 @@ def _content(onnx: Any, graph: Graph, pair: Pair, rows: np.ndarray) -> bytes:
             [make.make_tensor_value_info("x", kind(rows.dtype), ["batch", *rows.shape[1:]])],
             [make.make_tensor_value_info("y", kind(pair[0].y.dtype), shape)],
             [
-                onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+                onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
                 for name, array in graph.constants.items()
             ],
         ),
