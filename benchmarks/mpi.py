@@ -4,7 +4,8 @@
 here: the fixed cost of a step and the cost of a row on one rank, latency and bandwidth on two.
 
 A rank that another program keeps from its core keeps all ranks waiting. So each job is launched
-several times, in turn, and of each figure the launch with the least median counts.
+several times, in turn, and of each figure the launch with the least median counts; and the pieces
+of which the cost on paper consists are CPU times, but for the Allreduce.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         for ranks, found in launches.items():
             found.append(_launched(ranks, options))
     figures = {ranks: _quietest(found) for ranks, found in launches.items()}
+    text, scaling = report(figures)
+    draw(scaling)
+    return text, {str(ranks): found for ranks, found in figures.items()}
+
+
+def report(figures: dict[int, Any]) -> tuple[str, dict[str, Any]]:
+    """The tables, and what is drawn."""
     network = Network.of(_medians(figures[2]["sums"]))
     costs = {name: Cost.of(_medians(figures[1]["rows"][name]), _bytes(name)) for name in NETS}
     text = [_steps(figures, costs, network), _pieces(costs, network), _sums(figures, network)]
@@ -47,12 +55,11 @@ def run(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     for where, how in (("as in this machine", network), ("on Ethernet", ETHERNET)):
         papers[where] = {name: _scaling(cost, NETS[name][1], how) for name, cost in costs.items()}
         text.append(_on_paper(papers[where], where))
-    speedups = {
-        name: {n: _median(figures, 1, name) / _median(figures, n, name) for n in MEASURED}
+    measured = {
+        name: {n: _undisturbed(figures, 1, name) / _undisturbed(figures, n, name) for n in MEASURED}
         for name in NETS
     }
-    draw({"papers": papers, "measured": speedups})
-    return "\n\n".join(text), {str(ranks): found for ranks, found in figures.items()}
+    return "\n\n".join(text), {"papers": papers, "measured": measured}
 
 
 def _quietest(launches: list[Any]) -> Any:
@@ -87,8 +94,11 @@ def _medians(times: dict[str, list[float]]) -> dict[int, float]:
     return {int(size): float(np.median(values)) for size, values in times.items()}
 
 
-def _median(figures: dict[int, Any], ranks: int, name: str) -> float:
-    return float(np.median(figures[ranks]["nets"][name]["step"]))
+def _undisturbed(figures: dict[int, Any], ranks: int, name: str) -> float:
+    """The CPU time of a step, and the time that an Allreduce of its gradient takes alone."""
+    sums = _medians(figures[ranks]["sums"])
+    summed = np.interp(_bytes(name) / 8, list(sums), list(sums.values()))
+    return float(np.median(figures[ranks]["nets"][name]["cpu"]) + summed)
 
 
 def _bytes(name: str) -> int:
@@ -102,17 +112,19 @@ def _micro(seconds: Any) -> str:
 def _steps(figures: dict[int, Any], costs: dict[str, Cost], network: Network) -> str:
     rows = []
     for name, (_, batch) in NETS.items():
-        rows.append([f"{name}, {batch} rows", "no MPI", _micro(figures[1]["without_mpi"][name])])
-        rows[-1] += ["", "", ""]
+        without = 1e6 * np.median(figures[1]["without_mpi"][name])
+        rows.append([f"{name}, {batch} rows", "no MPI", "", "", f"{without:.0f}", "", "", ""])
         for ranks in MEASURED:
             found = figures[ranks]["nets"][name]
+            cpu = f"{1e6 * np.median(found['cpu']):.0f}"
             share = f"{100 * np.mean(found['shares']):.0f} %"
-            speedup = _median(figures, 1, name) / _median(figures, ranks, name)
-            on_paper = costs[name].step(ranks, batch, network)
-            rows.append(["", str(ranks), _micro(found["step"]), share, f"{speedup:.2f}"])
-            rows[-1].append(f"{1e6 * on_paper:.0f}")
-    columns = ["net", "ranks", "step, us", "in Allreduce", "speedup", "on paper, us"]
-    return table(columns, rows)
+            alone = _undisturbed(figures, ranks, name)
+            speedup = f"{_undisturbed(figures, 1, name) / alone:.2f}"
+            on_paper = f"{1e6 * costs[name].step(ranks, batch, network):.0f}"
+            rows.append(["", str(ranks), _micro(found["step"]), share])
+            rows[-1] += [cpu, f"{1e6 * alone:.0f}", speedup, on_paper]
+    columns = ["net", "ranks", "step, us", "in Allreduce", "CPU time, us"]
+    return table([*columns, "and Allreduce alone", "speedup", "on paper, us"], rows)
 
 
 def _pieces(costs: dict[str, Cost], network: Network) -> str:
