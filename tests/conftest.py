@@ -12,6 +12,9 @@ from hypothesis import settings
 
 matplotlib.use("Agg")
 
+# It is a program for mpiexec, and begins MPI where it is imported.
+collect_ignore = ["mpi_jobs.py"]
+
 settings.register_profile("fixed", derandomize=True, max_examples=40, deadline=None)
 settings.register_profile("random", max_examples=40, deadline=None)
 settings.register_profile("thorough", max_examples=500, deadline=None)
