@@ -171,6 +171,11 @@ def test_rows_with_missing_values_are_dropped(write):
     _, _, columns = from_csv(write(text), "y", missing="drop")
     assert columns.names == ("a", "b=p", "b=r")
     assert columns.left_out == {"c": "is always 'x'"}
+    # What counts the rows of the file does so with gaps, too.
+    rows = "".join(f"{i},{'' if i == 9 else i % 5},{i * i}\n" for i in range(30))
+    X, _, columns = from_csv(write("id,a,y\n" + rows), "y", missing="drop")
+    assert (columns.names, columns.left_out) == (("a",), {"id": "counts the rows"})
+    assert len(X) == 29
     with pytest.raises(ValueError, match="no row has all its values"):
         from_csv(write("a,b,y\n1,,1\n,2,2\n3,,2\n,4,5\n"), "y", missing="drop")
 

@@ -214,7 +214,11 @@ def test_missing_values_are_refused_dropped_or_filled(folder, capsys, no_picture
 
 def test_the_report_is_one_safe_page(folder, capsys):
     evil = '<script>alert(1)</script>"&$x_{'
-    table = {"a": list(range(0, 80, 2)), evil: [evil, "b'\u202e"] * 20, "$y$": [evil, "<b>"] * 20}
+    table = {
+        "a": list(range(0, 80, 2)),
+        evil: [evil, "b'\u202e東京"] * 20,
+        "$y$": [evil, "<b>"] * 20,
+    }
     path = write(folder / "<i>.csv", table)
     assert main(["train", path, "--target", "$y$", *QUICK, "--out", "m.npz"]) == 0
     text = (folder / "m.html").read_text("utf-8")

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "predict",
         help="let a net that was trained on a CSV file predict for another",
         description="Writes what a model of `train` predicts for each row of a table, as CSV. If "
-        "the table has the target, too, the score is printed as an error message would be.",
+        "the table has the target, too, the score goes to the standard error.",
     )
     predict_command.add_arguments(predict)
     rules = commands.add_parser(

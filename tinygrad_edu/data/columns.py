@@ -162,7 +162,7 @@ def refuse_missing(cells: Cells, columns: Sequence[Column]) -> None:
         what = "1 value is" if count == 1 else f"{count:,} values are"
         raise ValueError(
             f"{cells.path}: {what} missing ({'; '.join(places[:_NAMED])}{more}): "
-            f"fill them in, or choose to drop such rows or, in inputs, to put in means"
+            f"fill them in, or choose to drop such rows or, in inputs, to put in means (missing)"
         )
 
 

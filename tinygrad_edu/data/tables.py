@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -127,8 +128,10 @@ def learned(
         if gaps.all():
             raise ValueError(f"{cells.path}: no row has all its values")
         if gaps.any():
-            # Some categories may be gone, or columns constant.
-            return learned(cells.take(np.flatnonzero(~gaps)), target, task, DROP, kinds)
+            # Some categories may be gone, or columns constant; those left out before stay out.
+            kinds |= dict.fromkeys(left_out, OUT)
+            columns, cells = learned(cells.take(np.flatnonzero(~gaps)), target, task, DROP, kinds)
+            return replace(columns, left_out=columns.left_out | left_out), cells
     return Columns(tuple(inputs), target_column, task, missing, left_out=left_out), cells
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,10 @@ def _axes(width: float, height: float) -> Any:
 def _address(ax: Any) -> str:
     file = io.BytesIO()
     try:
-        ax.figure.savefig(file, format="png", dpi=160)
+        with warnings.catch_warnings():
+            # Not every font has every letter; the tables beside the picture have them.
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            ax.figure.savefig(file, format="png", dpi=160)
     finally:
         pyplot().close(ax.figure)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
