@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
-from tinygrad_edu import data
 from tinygrad_edu.__main__ import main
+from tinygrad_edu.data.cells import read_cells
+from tinygrad_edu.data.tables import learned
 from tinygrad_edu.interop.arrays import read_arrays, write_arrays
 from tinygrad_edu.tables.model import TableModel
 from tinygrad_edu.tables.training import Settings, train
@@ -159,9 +160,9 @@ def test_a_class_is_learned_and_predicted(folder, capsys):
 
 
 def test_predictions_are_those_of_the_trained_net(folder):
-    cells = data.cells.read_cells(write(folder / "a.csv", flats(), RENT))
-    columns, used = data.tables.learned(cells, "rent")
-    result = train(used, columns, Settings((8,), epochs=5), progress=False)
+    cells = read_cells(write(folder / "a.csv", flats(), RENT))
+    columns, used = learned(cells, "rent")
+    result = train(used, columns, Settings((8,), epochs=5, l2=0), progress=False)
     result.model.save("a.npz")
     read = TableModel.load("a.npz")
     assert read.columns == result.model.columns
@@ -177,9 +178,42 @@ def test_predictions_are_those_of_the_trained_net(folder):
     # The net knows the training data alone.
     X = result.parts["training"].X
     np.testing.assert_allclose(read.scaling.mean.data, X.mean(axis=0), rtol=1e-12)
-    # The loss is that of the kept epoch, and no other epoch was better.
+    # No epoch was better than the kept one, and its loss is that of the standardised validation
+    # data: what the last layer says in the unit of the target is the same.
     losses = result.history.validation_loss
     assert losses[result.best_epoch - 1] == min(losses)
+    deviation = result.parts["training"].y.std()
+    error = (result.parts["validation"].error / deviation) ** 2
+    assert min(losses) == pytest.approx(error, rel=1e-9)
+
+
+def test_classes_are_measured_against_the_most_frequent_of_the_training(folder):
+    table = flats(60)
+    table["kind"] = ["a"] * 12 + ["b"] * 31 + ["c"] * 17
+    cells = read_cells(write(folder / "a.csv", table, ["rooms", "city", "kind"]))
+    columns, used = learned(cells, "kind")
+    result = train(used, columns, Settings((8,), epochs=40, l2=0), progress=False)
+    for part in result.parts.values():
+        assert part.baseline == pytest.approx(np.mean(part.y != 1))
+        right = part.outputs.argmax(axis=1) == part.y
+        assert part.score == right.mean()
+        assert part.error == pytest.approx(1 - part.score)
+        shares = np.bincount(part.y, minlength=3) - len(part.y) * np.array([12, 31, 17]) / 60
+        assert (abs(shares) <= 1).all()
+    probabilities = result.parts["validation"].outputs
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+    loss = -np.log(probabilities[np.arange(9), result.parts["validation"].y]).mean()
+    assert min(result.history.validation_loss) == pytest.approx(loss, rel=1e-9)
+
+
+def test_every_option_of_the_training_counts(folder, capsys, no_pictures):
+    def made(*options):
+        trained(folder, capsys, DEAR, "--epochs", "2", *options)
+        return (folder / "flats.npz").read_bytes()
+
+    options = ["--hidden 9", "--activation tanh", "--epochs 3", "--batch-size 9", "--lr 0.02"]
+    options += ["--l2 0.5", "--seed 7"]
+    assert len({made(), *(made(*option.split()) for option in options)}) == 8
 
 
 def test_the_seed_decides_everything(folder, capsys, no_pictures):
