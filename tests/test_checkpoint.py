@@ -529,6 +529,10 @@ def test_the_checkpoint_of_another_training_is_not_overwritten(tmp_path):
     assert path.read_bytes() == before
     trainer_of([tg.Checkpoint(path, overwrite=True)]).fit(*data(), 2, 4, progress=False)
     assert path.read_bytes() != before
+    path.unlink()
+    with pytest.raises(FileExistsError, match=r"run.best.npz has"):
+        trainer_of([tg.Checkpoint(path)]).fit(*data(), 2, 4, progress=False)
+    trainer_of([tg.Checkpoint(path, best=False)]).fit(*data(), 2, 4, progress=False)
 
 
 def test_an_optimiser_with_something_that_cannot_be_kept(tmp_path):

@@ -53,12 +53,15 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             f"files of models)"
         )
     before = captured(trainer)
+    changed = False
     try:
         _check_facts(trainer, about["facts"])
         _check_arrays(before[0], arrays)
+        changed = True
         _take_over(trainer, arrays, about)
     except Exception as error:
-        _take_over(trainer, *before)
+        if changed:
+            _take_over(trainer, *before)
         raise ValueError(f"the training in {path} cannot go on here: {error}") from error
 
 
@@ -83,7 +86,8 @@ def captured(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
         state = callback.state_dict()
         found = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
         arrays |= {f"callbacks.{name}.{key}": array for key, array in found.items()}
-        callbacks[name] = {key: value for key, value in state.items() if key not in found}
+        if state:
+            callbacks[name] = {key: value for key, value in state.items() if key not in found}
     about = {
         "kind": KIND,
         "version": VERSION,

@@ -106,12 +106,14 @@ class Checkpoint(Callback):
         if self._history is trainer.history or not trainer.is_main:
             return
         resumed = trainer.resumed_from is not None and _same(trainer.resumed_from, self.path)
-        if self.path.exists() and not self.overwrite and not resumed:
-            raise FileExistsError(
-                f"{self.path} has the checkpoint of another training: go on with it by "
-                f"fit(..., resume=True) or trainer.resume(path), remove it, or allow "
-                f"Checkpoint(..., overwrite=True) to replace it"
-            )
+        paths = [self.path] if self._best is None else [self.path, self.best_path]
+        for path in paths:
+            if path.exists() and not self.overwrite and not resumed:
+                raise FileExistsError(
+                    f"{path} has the checkpoint of another training: go on with it by "
+                    f"fit(..., resume=True) or trainer.resume(path), remove it, or allow "
+                    f"Checkpoint(..., overwrite=True) to replace it"
+                )
         self._history, self._steps = trainer.history, -1
 
     def on_step_start(self, trainer: Trainer) -> None:
