@@ -88,8 +88,9 @@ class Callback:
     `tg.callbacks` has those that are there.
 
     Attributes:
-        leaves_tensors_alone: whether the methods that are called in each step neither change
-            parameters nor look at or change gradients, so that the trainer need not look for it.
+        leaves_tensors_alone: whether the methods that are called between the first step of a fit
+            and the last one neither change parameters nor look at or change gradients, so that the
+            trainer need not look what they did.
     """
 
     leaves_tensors_alone = False
@@ -537,7 +538,7 @@ class Trainer:
             self.history.validation_steps.append(len(self.history))
             self.history.validation_loss.append(loss)
             self.history.validation_score.append(score)
-        if self.callbacks:
+        if not all(callback.leaves_tensors_alone for callback in self.callbacks):
             self.optimizer.hand_out_gradients()
             self._watched = True
         for callback in self.callbacks:

@@ -226,6 +226,7 @@ class CSVLog(Callback):
         2,2,0.1,1.15...,,
     """
 
+    leaves_tensors_alone = True
     COLUMNS = ("epoch", "steps", "lr", "loss", "validation_loss", "validation_score")
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool = False):

@@ -81,6 +81,8 @@ class EarlyStopping(Callback):
         True
     """
 
+    leaves_tensors_alone = True
+
     def __init__(self, patience: int = 10, min_delta: float = 0.0, restore_best: bool = True):
         self.patience = at_least_1("patience", patience)
         if not 0 <= min_delta < math.inf:
