@@ -477,7 +477,7 @@ def test_training_goes_on_after_ctrl_c(method):
 
 def test_ctrl_c_is_reported_with_the_step(capsys):
     interrupted("on_step_end")
-    assert "interrupted: the model is as after step 4" in capsys.readouterr().err
+    assert "interrupted after step 4" in capsys.readouterr().err
 
 
 def test_ctrl_c_twice_ends_the_program():

@@ -344,9 +344,7 @@ class Trainer:
             if state is not None and progress:
                 bar.set_postfix_str(self._summary(*state))
             if self.history.interrupted and self.is_main:
-                bar.write(
-                    f"interrupted: the model is as after step {len(self.history)}", sys.stderr
-                )
+                bar.write(f"interrupted after step {len(self.history)}", sys.stderr)
         except FloatingPointError:
             for p, data in zip(self.optimizer.params, before[0], strict=True):
                 p.data = data
