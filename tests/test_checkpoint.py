@@ -191,6 +191,18 @@ def test_20_epochs_are_10_and_10_more(tmp_path, compiled):
     assert everything(other) == everything(whole)
 
 
+def test_a_training_without_a_program_goes_on_without_one(tmp_path):
+    whole = trainer_of()
+    whole.fit(*data(), 6, 4, progress=False)
+    trainer_of([tg.Checkpoint(tmp_path / "run.npz")]).fit(*data(), 3, 4, progress=False)
+    # As at first it had one, perhaps, before it turned out to change all the time.
+    other = trainer_of(compiled=True)
+    other.resume(tmp_path / "run.npz")
+    other.fit(*data(), 3, 4, progress=False)
+    assert not other.compiled
+    assert everything(other) == everything(whole)
+
+
 def test_a_begun_epoch_is_the_first_of_the_next_fit(tmp_path):
     path = tmp_path / "run.npz"
     trainer_of([tg.Checkpoint(path), StopAt(6)]).fit(*data(), 9, 4, progress=False)
@@ -330,6 +342,19 @@ def test_a_divergence_leaves_the_last_good_checkpoint(tmp_path, lr):
     other.optimizer.lr = 0.01
     other.fit(*data(), 2, 4, progress=False)
     assert np.isfinite(other.history.loss).all()
+
+
+def test_what_is_not_finite_is_not_written(tmp_path, caplog):
+    path = tmp_path / "run.npz"
+    trainer = trainer_of([tg.Checkpoint(path, every_steps=1)], optimizer="rmsprop")
+    trainer.fit(*data(), 3, 4, progress=False)
+    before = path.read_bytes()
+    state = trainer.optimizer.state_dict()
+    # With an infinite mean of squares nothing is learned any more, but all losses are finite.
+    trainer.optimizer.load_state_dict({**state, "v.0": np.full_like(state["v.0"], np.inf)})
+    trainer.fit(*data(), 1, progress=False)
+    assert path.read_bytes() == before
+    assert "no checkpoint is written after step 13" in caplog.text
 
 
 def test_an_error_leaves_the_last_checkpoint(tmp_path):

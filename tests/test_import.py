@@ -35,6 +35,7 @@ FLOORS = {
     "optim": 4,
     "data": 4,
     "batches": 4,
+    "hooks": 5,
     "trainer": 5,
     "checkpoint": 5,
     "parallel": 5,

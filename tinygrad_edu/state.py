@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,6 +66,8 @@ def described(value: Any) -> str:
         >>> described(np.zeros((2, 3)))
         'shape (2, 3) of float64 with checksum f288b395'
     """
+    import zlib
+
     if not isinstance(value, np.ndarray):
         return repr(value)
     checksum = zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
@@ -98,6 +97,8 @@ def random_generators(model: Any) -> dict[str, Any]:
 
 def generator_state(generator: Any) -> dict[str, Any]:
     """The state of a NumPy random generator, as plain numbers, words, lists and dicts."""
+    import json
+
     state = _raw_state(generator)
     plain_state: dict[str, Any] = json.loads(json.dumps(state, default=np.ndarray.tolist))
     return plain_state
@@ -117,6 +118,8 @@ def set_generator_state(generator: Any, state: Any) -> None:
         >>> rng.random() == first
         True
     """
+    import copy
+
     try:
         fitting = _like(_raw_state(generator), state)
         _set_raw_state(copy.deepcopy(generator), fitting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import logging
 import math
 import os
 import time
@@ -159,7 +160,14 @@ class Checkpoint(Callback):
         arrays, about = checkpoint.captured(trainer)
         trained = [p.data for p in trainer.optimizer.params]
         trained += [array for name, array in arrays.items() if name.startswith("optimizer.")]
-        return (arrays, about) if all(np.isfinite(array).all() for array in trained) else None
+        if all(np.isfinite(array).all() for array in trained):
+            return arrays, about
+        logging.getLogger("tinygrad_edu").warning(
+            "no checkpoint is written after step %d: parameters, or what the optimiser remembers, "
+            "are not finite",
+            len(trainer.history),
+        )
+        return None
 
     def _write(self, state: State) -> None:
         start = time.monotonic()
@@ -191,7 +199,7 @@ class Checkpoint(Callback):
         self._steps = -1
 
 
-def _same(a: Path, b: Path) -> bool:
+def _same(a: str, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b)
 
 
