@@ -182,6 +182,8 @@ FORWARDS = {
     "a count": lambda x, W: np.sum(x > 0, axis=1) / 4.0 + np.mean(x > 0, axis=1),
     "a number of its own": lambda x, W: 2 * np.mean(x @ W) + W[0, 0],
     "itself": lambda x, W: x,
+    "2 of several dtypes": lambda x, W: np.sum(x > 0, axis=1, keepdims=True) * 2 + x * 2,
+    "a row more in other rows": lambda x, W: np.reshape(np.concatenate([x, W[:1]]), (-1, 2)),
     "twice as many": lambda x, W: np.concatenate([x, x @ W]),
     "a row more": lambda x, W: np.pad(x, ((0, 1), (0, 0))),
     "rows of two": lambda x, W: np.reshape(x, (-1, 2)),
@@ -224,6 +226,11 @@ def test_sequences(tmp_path, forward, dtype):
     check(tmp_path / "net.onnx", Own(forward, dtype), X, X)
 
 
+def test_samples_of_one_number(tmp_path):
+    X = samples((), float)
+    check(tmp_path / "net.onnx", Own(lambda x, W: x[:, None] * W[0]), X, X)
+
+
 def test_no_samples_are_a_batch_too(tmp_path):
     net = nn.Sequential(nn.Maxout(2, 3, rng=0), nn.LayerNorm(3), nn.Linear(3, 4, rng=1))
     tg.to_onnx(net, tmp_path / "net.onnx")
@@ -244,8 +251,14 @@ REFUSED = {
     "sorting": (lambda x, W: np.sort(x, axis=1), NotImplementedError, "np.sort"),
     "backwards": (lambda x, W: x[::-1], NotImplementedError, "one sample to another"),
     "the first": (lambda x, W: x[0], NotImplementedError, "one sample to another"),
+    "a diagonal": (lambda x, W: np.diagonal(x), NotImplementedError, "one sample to another"),
     "an index": (lambda x, W: W[np.argmax(x, axis=1)], NotImplementedError, "argmax"),
     "a mask": (lambda x, W: np.mean(x, axis=1, where=np.array([1, 0, 1, 1], bool)), None, "where"),
+    "an equation": (
+        lambda x, W: np.einsum("ni,ij->nj" if len(x) > 2 else "ni,ji->nj", x, W),
+        ValueError,
+        "tg.einsum .*differs from run to run",
+    ),
     "no x": (lambda x, W: W * 2, ValueError, "does not depend on x"),
     "an own array": (lambda x, W: np.zeros(3), TypeError, "one Tensor, got ndarray"),
     "two": (lambda x, W: (x, x), TypeError, "one Tensor, got tuple"),
@@ -308,15 +321,17 @@ class Named(nn.Module):
 
     def __init__(self):
         self.x = tg.Tensor(np.array([2.0]), requires_grad=True, name="x")
-        self.y = tg.Tensor(np.array([3.0]), requires_grad=True, name="add_1")
+        self.y = tg.Tensor(np.array([3.0]), requires_grad=True, name="y")
 
     def forward(self, x):
         return x * self.x + self.y + 1
 
 
-def test_names_do_not_collide(tmp_path):
-    X = samples((4,), float)
-    check(tmp_path / "net.onnx", Named(), X, X)
+@pytest.mark.parametrize("names", ["xy", ("add_1", "constant_1"), ("x", "x"), (None, "W")])
+def test_names_do_not_collide(tmp_path, names):
+    net, X = Named(), samples((4,), float)
+    net.x.name, net.y.name = names
+    check(tmp_path / "net.onnx", net, X, X)
 
 
 def test_nan_weights_stay_as_they_are(tmp_path):

@@ -109,22 +109,21 @@ class Graph:
         return value
 
     def shape(self, pair: Pair) -> list[int]:
-        """The shape of a result as Reshape takes it: 0 for the batch in front, -1 for it elsewhere.
+        """The shape of a result as Reshape takes it, where one length may be that of the batch.
+
+        It is 0, which means the same as before, if it is in front before and after; otherwise -1,
+        which means what is left.
 
         Raises:
-            ValueError: a shape that is not the same for all batches otherwise.
+            ValueError: several lengths that differ from batch to batch.
         """
-        n, m = self.sizes
         shapes = [entry.y.shape for entry in pair]
         shape = list(shapes[0])
         at = [i for i, (a, b) in enumerate(zip(*shapes, strict=False)) if a != b]
         if len(shapes[0]) != len(shapes[1]) or len(at) > 1:
             raise depends_on_size(pair[0], shapes[0])
         for i in at:
-            a, b = (s[i] for s in shapes)
-            if a * m != b * n:
-                raise depends_on_size(pair[0], shapes[0])
-            kept = i == 0 and a == n and all(e.inputs[0].y.shape[:1] == e.y.shape[:1] for e in pair)
+            kept = i == 0 and all(e.inputs[0].y.shape[:1] == e.y.shape[:1] for e in pair)
             shape[i] = 0 if kept else -1
         return shape
 
