@@ -26,9 +26,10 @@ COMMANDS = {
     "page": "the page of a tape: how long it takes to make, to open and to go a step on",
     "mpi": "training on several ranks of MPI, and on paper on many",
     "fuzz": "random programs, against PyTorch and the gradient checker",
+    "sklearn": "the estimators of tinygrad_edu.sklearn against scikit-learn's: scores and time",
 }
-# A module cannot be called `import`.
-MODULES = {"import": "imports"}
+# A module cannot be called `import`, and should not be called like a package that it imports.
+MODULES = {"import": "imports", "sklearn": "estimators"}
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -92,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     fuzz.add_argument(
         "--compiled", action="store_true", help="compiled functions against the functions instead"
+    )
+    parsers["sklearn"].add_argument(
+        "--seeds", type=_count, default=3, help="how many, each with 5 folds; default: 3"
     )
     options = parser.parse_args(arguments)
     if options.name is None:
