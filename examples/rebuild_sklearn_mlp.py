@@ -28,9 +28,10 @@ import tinygrad_edu as tg
 options = options("scikit-learn's MLP, rebuilt from its weights, and back.")
 plt = need("matplotlib.pyplot", "plot")
 sklearn_nets = need("sklearn.neural_network", "sklearn")
+estimators = need("tinygrad_edu.sklearn", "sklearn")
 StandardScaler = need("sklearn.preprocessing", "sklearn").StandardScaler
 # Whether a fit came to its end does not matter for whether two nets are the same.
-warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum iterations")
+warnings.filterwarnings("ignore", category=need("sklearn.exceptions", "sklearn").ConvergenceWarning)
 
 # %% [markdown]
 # The data are not in the question, so we make some: 12 features of different means and spreads, and
@@ -77,26 +78,11 @@ print(f"with relu          = {by_hand[0]:.3f}")
 # ## From scikit-learn to `nn.MLP` and back
 #
 # The parameters of an MLP stand in the order $W_1, b_1, W_2, b_2, \dots$, with the same shapes as
-# in scikit-learn. So one function puts them in, and one takes them out.
+# in scikit-learn. `tinygrad_edu.sklearn` has the same estimators, which hold such an MLP:
+# `from_sklearn` puts the arrays of a fitted model into it, `to_sklearn` takes them out.
 
 # %%
-ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "logistic": "sigmoid", "identity": "identity"}
-
-
-def from_sklearn(model):
-    sizes = [model.n_features_in_, *(len(b) for b in model.intercepts_)]
-    net = tg.nn.MLP(sizes, ACTIVATIONS[model.activation])
-    arrays = itertools.chain(*zip(model.coefs_, model.intercepts_, strict=True))
-    net.load_state_dict(dict(zip(net.state_dict(), arrays, strict=True)))
-    return net
-
-
-def into_sklearn(net, model):
-    arrays = list(net.state_dict().values())
-    model.coefs_, model.intercepts_ = arrays[0::2], arrays[1::2]
-
-
-net = from_sklearn(model)
+net = estimators.MLPRegressor.from_sklearn(model).net_
 print(net)
 rebuilt = net(X[test]).numpy()[:, 0]
 print(f"largest difference: {np.max(np.abs(rebuilt - right)):.1e}")
@@ -110,27 +96,19 @@ print(f"largest difference: {np.max(np.abs(rebuilt - right)):.1e}")
 # applied outside.
 #
 # For each task and activation we go both ways. *There*: a model that scikit-learn has trained says
-# the same when rebuilt. *Back*: a net that we have trained is put into a model that had been fitted
-# for one epoch, so that it knows its classes; its own `predict` then says what our net says.
+# the same when rebuilt. *Back*: a net that we have trained is handed to scikit-learn, whose
+# `predict` then says what our net says.
 
 # %%
 cuts = np.quantile(target, [1 / 3, 2 / 3])
-TASKS = {  # the target, the model, the outputs, our loss, from our outputs to theirs
-    "regression": (target, sklearn_nets.MLPRegressor, 1, tg.mse, lambda z: z[:, 0]),
+TASKS = {  # the target, the class of the model, from our outputs to its predictions
+    "regression": (target, "MLPRegressor", lambda z: z[:, 0]),
     "2 classes": (
         (target > 3.4).astype(int),
-        sklearn_nets.MLPClassifier,
-        1,
-        tg.binary_cross_entropy,
+        "MLPClassifier",
         lambda z: np.hstack([1 - tg.sigmoid(z), tg.sigmoid(z)]),
     ),
-    "3 classes": (
-        np.digitize(target, cuts),
-        sklearn_nets.MLPClassifier,
-        3,
-        tg.cross_entropy,
-        tg.softmax,
-    ),
+    "3 classes": (np.digitize(target, cuts), "MLPClassifier", tg.softmax),
 }
 
 
@@ -139,21 +117,19 @@ def predictions(model):
 
 
 table = {}
-cases = itertools.product(TASKS.items(), ACTIVATIONS)
-for (task, (y, kind, outputs, loss, finish)), activation in tqdm(list(cases), unit="net"):
-    model = kind(activation=activation, max_iter=options.pick(20, 200, 200), **settings)
+cases = itertools.product(TASKS.items(), ["relu", "tanh", "logistic", "identity"])
+for (task, (y, kind, finish)), activation in tqdm(list(cases), unit="net"):
+    ours, theirs = getattr(estimators, kind), getattr(sklearn_nets, kind)
+    model = theirs(activation=activation, max_iter=options.pick(20, 200, 200), **settings)
     model.fit(X[train], y[train])
-    there = finish(from_sklearn(model)(X[test]).numpy()) - predictions(model)
+    rebuilt_net = ours.from_sklearn(model).net_
+    there = finish(rebuilt_net(X[test]).numpy()) - predictions(model)
     score_there = model.score(X[test], y[test])
 
-    own = tg.nn.MLP((12, 11, 10, outputs), ACTIVATIONS[activation], rng=0)
-    trainer = tg.Trainer(own, tg.optim.Adam(own.parameters(), lr=0.01), loss, rng=0)
-    y_own = y if outputs == 3 else y.reshape(-1, 1)
-    epochs = options.pick(10, 40, 40)
-    trainer.fit(X[train], y_own[train], epochs, batch_size=50, progress=False)
-    receiver = kind(activation=activation, max_iter=1, **settings).fit(X[train], y[train])
-    into_sklearn(own, receiver)
-    back = finish(own(X[test]).numpy()) - predictions(receiver)
+    own = ours(activation=activation, max_iter=options.pick(20, 80, 80), **settings)
+    own.fit(X[train], y[train])
+    receiver = own.to_sklearn()
+    back = finish(own.net_(X[test]).numpy()) - predictions(receiver)
     score_back = receiver.score(X[test], y[test])
 
     name = f"{task:11} {activation:11} {model.out_activation_:15}"
