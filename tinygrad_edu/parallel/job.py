@@ -115,7 +115,8 @@ class Job:
     def end(self, error: BaseException) -> NoReturn:
         """Prints an error and ends the programs of all ranks."""
         # An error that all ranks have alike is shown by the first of them, which ends the others.
-        time.sleep(2 * _PASSED_ON + self.rank / self.size if self.rank else 0)
+        if self.rank:
+            time.sleep(_PASSED_ON * (1.5 + self.rank / self.size))
         sys.stdout.flush()
         text = "".join(traceback.format_exception(error))
         sys.stderr.write(f"rank {self.rank} of {self.size} failed:\n{text}")
