@@ -22,6 +22,7 @@ from tinygrad_edu.data.cells import read_cells
 from tinygrad_edu.data.tables import learned
 from tinygrad_edu.interop.arrays import read_arrays, write_arrays
 from tinygrad_edu.tables.model import TableModel
+from tinygrad_edu.tables.train_command import _compare
 from tinygrad_edu.tables.training import PATIENCE, Settings, train
 
 ROOT = Path(tg.__file__).parents[1]
@@ -187,6 +188,17 @@ def test_predictions_are_those_of_the_trained_net(folder):
     assert min(losses) == pytest.approx(error, rel=1e-9)
 
 
+def test_a_model_that_was_not_read_back_as_it_was_is_noticed(folder):
+    cells = read_cells(write(folder / "a.csv", flats(), RENT))
+    columns, used = learned(cells, "rent")
+    results = [
+        train(used, columns, Settings((2,), epochs=1, seed=s), progress=False) for s in (0, 1)
+    ]
+    _compare(results[0].model, results[0])
+    with pytest.raises(RuntimeError, match="predicts something else"):
+        _compare(results[1].model, results[0])
+
+
 def test_classes_are_measured_against_the_most_frequent_of_the_training(folder):
     table = flats(60)
     table["kind"] = ["a"] * 12 + ["b"] * 31 + ["c"] * 17
@@ -250,7 +262,7 @@ def test_missing_values_are_refused_dropped_or_filled(folder, capsys, no_picture
 
 
 def test_the_report_is_one_safe_page(folder, capsys):
-    evil = '<script>alert(1)</script>"&$x_{'
+    evil = '$x_{$<script>alert(1)</script>"&'
     table = {
         "a": list(range(0, 80, 2)),
         evil: [evil, "b'\u202e東京"] * 20,
@@ -332,7 +344,9 @@ def test_what_cannot_be_trained_on_is_one_line_and_status_2(
     before = sorted(os.listdir(folder))
     target = [] if "--target" in options else ["--target", "y"]
     assert main(["train", name, *target, "--epochs", "2", *options]) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if line and "step/s" not in line]
+    said = capsys.readouterr()
+    assert "Ended after" not in said.out
+    error = [line for line in said.err.splitlines() if line and "step/s" not in line]
     assert len(error) == 1
     assert error[0].startswith("could not train: ")
     assert message in error[0]
