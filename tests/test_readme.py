@@ -25,7 +25,7 @@ def test_the_examples_print_what_they_are_said_to_print(capsys, monkeypatch, tmp
     # How well the net learns depends on the last bits of the machine's BLAS: see the next test.
     accuracy = r"accuracy \d\.\d\d"
     assert re.sub(accuracy, "", printed) == re.sub(accuracy, "", said)
-    assert len(blocks) == 29
+    assert len(blocks) == 41
 
 
 def test_the_example_learns():

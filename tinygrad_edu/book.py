@@ -30,7 +30,7 @@ def chapters() -> dict[str, list[Primitive | Function]]:
 
     Example:
         >>> [f.name for f in chapters()["indexing"]]
-        ['tg.getitem', 'tg.scatter_add', 'tg.setitem']
+        ['tg.embedding', 'tg.getitem', 'tg.rows_added', 'tg.scatter_add', 'tg.setitem']
     """
     found: dict[str, list[Primitive | Function]] = {}
     for module in pkgutil.iter_modules(calculus.__path__):
