@@ -451,7 +451,7 @@ class Trainer:
             self.history.validation_steps.append(len(self.history))
             self.history.validation_loss.append(loss)
             self.history.validation_score.append(score)
-        if not all(callback.leaves_tensors_alone for callback in self.callbacks):
+        if self.callbacks and not all(c.leaves_tensors_alone for c in self.callbacks):
             self.optimizer.hand_out_gradients()
             self._watched = True
         for callback in self.callbacks:
