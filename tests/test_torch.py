@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import nets, with_noise
 
 import tinygrad_edu as tg
 from tinygrad_edu import nn
@@ -20,14 +21,6 @@ def torch():
 
 
 DTYPES = {np.float32: 2e-6, np.float64: 1e-12}
-
-
-def with_noise(net, seed=5):
-    """The net with other numbers than the 0 and 1 at which biases and scales begin."""
-    rng = np.random.default_rng(seed)
-    for p in net.parameters():
-        p.data = p.data + 0.3 * rng.standard_normal(p.shape).astype(p.dtype)
-    return net
 
 
 def bits(net):
@@ -55,32 +48,6 @@ def check(torch, net, X, tolerance=1e-12):
     tg.load_torch(other, theirs.state_dict())
     assert bits(other) == bits(net)
     return theirs
-
-
-@st.composite
-def nets(draw, dtype):
-    """Nets of layers on rows, some within each other; and how many columns they take."""
-    n, layers = draw(st.integers(1, 4)), []
-    first, rng = n, np.random.default_rng(draw(st.integers(0, 99)))
-    for kind in draw(st.lists(st.integers(0, 6), min_size=1, max_size=5)):
-        m = draw(st.integers(1, 4))
-        if kind == 0:
-            layers, n = [*layers, nn.Linear(n, m, rng=rng, dtype=dtype)], m
-        elif kind == 1:
-            pieces = draw(st.integers(1, 3))
-            layers, n = [*layers, nn.Maxout(n, m, pieces, rng=rng, dtype=dtype)], m
-        elif kind == 2:
-            layers.append(nn.LayerNorm(n, eps=0.1, dtype=dtype))
-        elif kind == 3:
-            layers.append(nn.Standardize(n, dtype).fit(rng.normal(1, 2, (9, n))))
-        elif kind == 4:
-            layers.append(nn.Dropout(0.5, rng=rng))
-        elif kind == 5:
-            layers.append(nn.ACTIVATIONS[draw(st.sampled_from(sorted(nn.ACTIVATIONS)))]())
-        else:
-            layers, n = [nn.Sequential(*layers), nn.MLP((n, m, 2), "tanh", rng=rng, dtype=dtype)], 2
-    net = nn.Sequential(nn.Linear(first, first, rng=rng, dtype=dtype), *layers)
-    return with_noise(net), first
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES.items())
