@@ -112,6 +112,11 @@ def defines(callback: Callback, hook: str) -> bool:
 
 
 def as_callback(callback: Any) -> Callback:
+    """A callback as it is, a function as a callback that calls it after each epoch.
+
+    Raises:
+        TypeError: it is neither.
+    """
     if isinstance(callback, Callback):
         return callback
     if isinstance(callback, type) or not callable(callback):

@@ -151,6 +151,11 @@ class Columns:
 
 
 def refuse_missing(cells: Cells, columns: Sequence[Column]) -> None:
+    """Makes sure that these columns have a value in every row.
+
+    Raises:
+        ValueError: there are gaps; the first of them are named by line and column.
+    """
     places = []
     count = 0
     for column in columns:
@@ -194,6 +199,7 @@ def _column(about: Mapping[str, Any]) -> Column:
 
 
 def brief(texts: Sequence[str]) -> str:
+    """Texts in one line; of many the first, and how many there are."""
     return ", ".join(texts[:8]) + (f", ... ({len(texts)})" if len(texts) > 8 else "")
 
 
