@@ -33,6 +33,15 @@ def pyplot() -> Any:
     return plt
 
 
+def can_draw() -> bool:
+    """Whether matplotlib is there, and not broken."""
+    try:
+        pyplot()
+    except ImportError:
+        return False
+    return True
+
+
 def region_colours(count: int) -> list[tuple[float, float, float]]:
     """The colours of regions behind points: those of the points, mixed with white.
 

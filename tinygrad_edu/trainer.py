@@ -256,6 +256,8 @@ class Trainer:
                 if self._parallel is not None:
                     # No rank goes on before the first has written what is kept of this fit.
                     self._parallel.compare(self)
+            if self._stopping and not self.history.interrupted:
+                bar.total = bar.n
             if state is not None and progress:
                 bar.set_postfix_str(self._summary(*state))
             if self.history.interrupted and self.is_main:
