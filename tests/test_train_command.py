@@ -2,7 +2,6 @@
 
 import csv
 import html.parser
-import importlib.util
 import io
 import json
 import os
@@ -23,7 +22,7 @@ from tinygrad_edu.data.tables import learned
 from tinygrad_edu.interop.arrays import read_arrays, write_arrays
 from tinygrad_edu.tables.model import TableModel
 from tinygrad_edu.tables.train_command import _compare
-from tinygrad_edu.tables.training import PATIENCE, Settings, train
+from tinygrad_edu.tables.training import Settings, train
 
 ROOT = Path(tg.__file__).parents[1]
 
@@ -63,10 +62,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """As if there were no matplotlib; drawing takes longer than the training of these tests."""
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == "matplotlib" else real(name)
-    )
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
 
 
 QUICK = ["--hidden", "16", "--epochs", "30", "--lr", "0.01"]
@@ -204,10 +200,10 @@ def test_classes_are_measured_against_the_most_frequent_of_the_training(folder):
     table["kind"] = ["a"] * 12 + ["b"] * 31 + ["c"] * 17
     cells = read_cells(write(folder / "a.csv", table, ["rooms", "city", "kind"]))
     columns, used = learned(cells, "kind")
-    settings = Settings((8,), epochs=300, lr=0.01, l2=0)
+    settings = Settings((8,), epochs=300, lr=0.01, l2=0, patience=7)
     result = train(used, columns, settings, progress=False)
     # There is nothing to learn, so that it ends early.
-    assert len(result.history.epoch_ends) == result.best_epoch + PATIENCE < settings.epochs
+    assert len(result.history.epoch_ends) == result.best_epoch + 7 < settings.epochs
     for part in result.parts.values():
         assert part.baseline == pytest.approx(np.mean(part.y != 1))
         right = part.outputs.argmax(axis=1) == part.y
@@ -229,6 +225,8 @@ def test_every_option_of_the_training_counts(folder, capsys, no_pictures):
     options = ["--hidden 9", "--activation tanh", "--epochs 3", "--batch-size 9", "--lr 0.02"]
     options += ["--l2 0.5", "--seed 7"]
     assert len({made(), *(made(*option.split()) for option in options)}) == 8
+    long = ["--epochs", "60", "--lr", "0.5"]
+    assert made(*long) != made(*long, "--patience", "1")
 
 
 def test_the_seed_decides_everything(folder, capsys, no_pictures):
@@ -484,6 +482,63 @@ def test_a_target_that_cannot_be_read_gives_predictions_without_a_score(model, c
     rows, said = predicted(capsys, model, "new.csv")
     assert len(rows) == 5
     assert said.startswith("no accuracy: new.csv")
+
+
+OUT_OF_PREDICT = [
+    ("flats.csv", "would replace flats.csv"),
+    ("link.csv", "would replace flats.csv"),
+    ("model.csv", "would replace flats.npz"),
+    ("flats.npz", "must end in .csv"),
+    ("notes.txt", "must end in .csv"),
+]
+
+
+@pytest.mark.parametrize(("out", "message"), OUT_OF_PREDICT, ids=[o for o, _ in OUT_OF_PREDICT])
+def test_predictions_replace_nothing_that_is_read(model, capsys, out, message):
+    Path("link.csv").symlink_to("flats.csv")
+    os.link("flats.npz", "model.csv")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    assert main(["predict", "flats", "flats.csv", "--out", out]) == 2
+    assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["flats.npz", "flats.html"])
+def test_a_training_replaces_only_what_a_training_wrote(folder, capsys, no_pictures, name):
+    trained(folder, capsys, DEAR, "--epochs", "1")
+    trained(folder, capsys, DEAR, "--epochs", "2")
+    if name == "flats.npz":
+        tg.save(tg.nn.MLP((2, 3)), name)
+    else:
+        Path(name).write_text("<h1>mine</h1>")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    assert main(["train", "flats.csv", "--target", "dear", *QUICK]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"could not train: {name} is there and was not written by train")
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_the_suffix_of_a_model_may_be_left_out(model, capsys):
+    assert main(["predict", "nothing", "flats.csv"]) == 2
+    error = "could not predict: there is no model nothing.npz or nothing.safetensors\n"
+    assert capsys.readouterr().err == error
+
+
+def test_ctrl_c_outside_of_a_training_is_one_line(folder, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tinygrad_edu.data.cells.read_cells", interrupted)
+    for arguments in (["train", "a.csv", "--target", "y"], ["rules"]):
+        monkeypatch.setattr("tinygrad_edu.book.text", interrupted)
+        assert main(arguments) == 130
+        assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_the_bar_of_a_training_that_ends_early_is_full(folder, capsys, no_pictures):
+    said = trained(folder, capsys, DEAR, "--epochs", "500", "--lr", "0.5", "--patience", "1")
+    assert re.search(r"Ended after \d\d? epochs", said.out)
+    assert "100%" in said.err.splitlines()[-2].rsplit("\r", 1)[-1]
 
 
 def test_a_file_that_cannot_be_written_is_said(model, capsys, full_disk):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import sys
 from collections.abc import Sequence
@@ -77,6 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name of a file need not be valid UTF-8, and not every terminal has every letter.
         sys.stdout.reconfigure(errors="backslashreplace")
     options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.command == "rules":
         return _rules(options.name, options.table)
     if options.command == "demo":
@@ -87,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "predict": predict_command,
         "train": train_command,
     }
-    return others[options.command].run(options)
+    status: int = others[options.command].run(options)
+    return status
 
 
 def _rules(name: str, as_table: bool) -> int:
@@ -107,7 +115,7 @@ def _rules(name: str, as_table: bool) -> int:
 
 
 def _demo(steps: int, out: Path, on_mpi: bool) -> int:
-    from tinygrad_edu import demo
+    from tinygrad_edu import demo, style
 
     comm = None
     if on_mpi:
@@ -118,7 +126,7 @@ def _demo(steps: int, out: Path, on_mpi: bool) -> int:
             return 2
         comm = MPI.COMM_WORLD
     is_main = comm is None or comm.Get_rank() == 0
-    draws = importlib.util.find_spec("matplotlib") is not None
+    draws = style.can_draw()
     try:
         with contextlib.redirect_stdout(sys.stdout if is_main else io.StringIO()):
             trainers = demo.run(steps, out if draws and is_main else None, is_main, comm)

@@ -27,6 +27,7 @@ def add_arguments(parser: Any) -> None:
 def run(options: Any) -> int:
     """Predicts; returns the exit status: 0 if it did, 2 if model or table cannot be used."""
     try:
+        _check_out(options)
         text, notes = _predictions(options)
         if options.out is not None:
             from tinygrad_edu.files import as_a_whole
@@ -47,17 +48,38 @@ def run(options: Any) -> int:
     return 0
 
 
+def _model_file(path: Path) -> Path:
+    """The model's file, whose suffix may be left out."""
+    if path.suffix in SUFFIXES:
+        return path
+    files = [Path(f"{path}{suffix}") for suffix in SUFFIXES]
+    found = [file for file in files if file.is_file()]
+    if not found and not path.exists():
+        raise FileNotFoundError(f"there is no model {' or '.join(map(str, files))}")
+    return found[0] if found else path
+
+
+def _check_out(options: Any) -> None:
+    """Raises if the predictions would replace what is no table of predictions."""
+    out = options.out
+    if out is None:
+        return
+    if out.suffix.lower() != ".csv":
+        raise ValueError(f"--out {out} must end in .csv")
+    for path in (_model_file(options.model), options.table):
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ValueError(
+                f"--out {out} would replace {path}, which is read: choose another name"
+            )
+
+
 def _predictions(options: Any) -> tuple[str, list[str]]:
     """The predictions as CSV, and what else is to be said."""
     from tinygrad_edu.data.cells import read_cells
     from tinygrad_edu.tables.listing import printable
     from tinygrad_edu.tables.model import TableModel
 
-    path = options.model
-    with_suffix = Path(f"{path}{SUFFIXES[0]}")
-    if path.suffix not in SUFFIXES and with_suffix.is_file():
-        path = with_suffix
-    model = TableModel.load(path)
+    model = TableModel.load(_model_file(options.model))
     columns = model.columns
     cells = read_cells(options.table, options.separator, options.encoding)
     X = columns.X(cells)

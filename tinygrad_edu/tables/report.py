@@ -7,14 +7,16 @@ import hashlib
 import html
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
 from tinygrad_edu.tables.listing import columns_of, is_number, kept, parts_of, printable, verdict
 from tinygrad_edu.tables.training import Training
 
-__all__ = ["page"]
+__all__ = ["is_report", "page"]
 
+_MARK = '<meta name="generator" content="tinygrad-edu train">'
 _MOST_MISTAKES = 10
 _MOST_CLASSES = 20
 
@@ -61,12 +63,18 @@ def page(
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'{_MARK}\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_text(target)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(parts)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is such a page."""
+    with path.open("rb") as file:
+        return _MARK.encode() in file.read(1024)
 
 
 def _text(text: object) -> str:
@@ -150,6 +158,7 @@ def _settings(training: Training, file: str) -> list[tuple[str, str]]:
             f"Adam, lr {settings.lr:g}, batches of {settings.batch_size}, l2 {settings.l2:g}",
         ),
         ("epochs", f"{len(history.epoch_ends)} of {settings.epochs}{stopped}"),
+        ("patience", f"{settings.patience} epochs without a better validation loss"),
         ("weights", kept(training).removesuffix(",")),
         ("missing values", training.model.columns.missing),
         ("seed", str(settings.seed)),

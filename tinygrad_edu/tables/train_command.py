@@ -67,6 +67,12 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("--lr", type=above, default=1e-3, help="learning rate; default: 0.001")
     least = _number(float, lambda x: 0 <= x < math.inf, "a number of at least 0")
     parser.add_argument("--l2", type=least, default=1e-4, help="penalty; default: 0.0001")
+    parser.add_argument(
+        "--patience",
+        type=count,
+        default=30,
+        help="how many epochs without a better validation loss end the training; default: 30",
+    )
     seed = _number(int, lambda n: n >= 0, "a whole number of at least 0")
     parser.add_argument("--seed", type=seed, default=0, help="for all that is random; default: 0")
 
@@ -127,6 +133,7 @@ def _run(options: Any) -> int:
         options.lr,
         options.l2,
         options.seed,
+        options.patience,
     )
     training = train(used, columns, settings)
     history = training.history
@@ -155,7 +162,27 @@ def _out(options: Any) -> Path:
         raise ValueError(f"--out {out}: there is no such folder")
     if out.suffix == ".safetensors" and importlib.util.find_spec("safetensors") is None:
         raise ValueError(f'--out {out} needs safetensors: pip install "tinygrad-edu[io]"')
+    _refuse_replacing(out)
     return out
+
+
+def _refuse_replacing(out: Path) -> None:
+    """Raises if there is a file in the model's or the report's place that `train` did not write."""
+    from tinygrad_edu.tables.model import TableModel
+    from tinygrad_edu.tables.report import is_report
+
+    report = out.with_suffix(".html")
+    try:
+        if out.exists():
+            TableModel.load(out)
+        foreign = report if report.exists() and not is_report(report) else None
+    except ValueError:
+        foreign = out
+    if foreign is not None:
+        raise ValueError(
+            f"{foreign} is there and was not written by train, or is damaged: remove it, or choose "
+            f"another name with --out"
+        )
 
 
 def _compare(read: Any, training: Any) -> None:
@@ -169,13 +196,11 @@ def _compare(read: Any, training: Any) -> None:
 
 def _report(training: Any, out: Path, said: list[str]) -> None:
     from tinygrad_edu.files import as_a_whole
+    from tinygrad_edu.style import can_draw
+    from tinygrad_edu.tables.pictures import pictures
     from tinygrad_edu.tables.report import page
 
-    drawn = []
-    if importlib.util.find_spec("matplotlib") is not None:
-        from tinygrad_edu.tables.pictures import pictures
-
-        drawn = pictures(training)
+    drawn = pictures(training) if can_draw() else []
     path = out.with_suffix(".html")
     with as_a_whole(path) as unfinished:
         unfinished.write_text(page(training, out.name, said, drawn), "utf-8")

@@ -21,7 +21,6 @@ __all__ = ["Part", "Settings", "Training", "train"]
 PARTS = ("training", "validation", "test")
 FEWEST_ROWS = 20
 FEWEST_OF_CLASS = 3
-PATIENCE = 30
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Settings:
     lr: float = 1e-3
     l2: float = 1e-4
     seed: int = 0
+    patience: int = 30
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _fitted(
         unit.fit(y[rows["training"], None])
         y = unit(y[:, None]).data
     trained, checked = rows["training"], rows["validation"]
-    stopping = EarlyStopping(PATIENCE)
+    stopping = EarlyStopping(settings.patience)
     trainer = Trainer(
         model.net,
         optim.Adam(model.net.parameters(), settings.lr),
