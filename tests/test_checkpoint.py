@@ -393,9 +393,10 @@ class Other(nn.Module):
         return x
 
 
-def with_net(net, **options):
+def with_net(net, lr=0.1):
     trainer = trainer_of()
-    return tg.Trainer(net, optim.SGD(net.parameters(), 0.1), l2=0.01, rng=trainer.rng, **options)
+    sgd = optim.SGD(net.parameters(), lr, momentum=0.9)
+    return tg.Trainer(net, sgd, l2=0.01, rng=trainer.rng)
 
 
 def double(outputs, y):
@@ -404,6 +405,7 @@ def double(outputs, y):
 
 OTHERS = {
     "optimizer": (lambda: trainer_of(optimizer="adam"), r"the optimizer \(SGD then, Adam now\)"),
+    "lr": (lambda: with_net(trainer_of().model, lr=0.2), r"made with .*: lr \(0.1 then, 0.2 now\)"),
     "l2": (lambda: trainer_of(l2=0.02), r"l2 \(0.01 then, 0.02 now\)"),
     "loss": (lambda: trainer_of(loss=double), r"the loss \(cross_entropy then, double now\)"),
     "dtype": (
@@ -469,6 +471,29 @@ def test_other_data_are_refused_and_nothing_changed(tmp_path, what):
     trainer.fit(**fit)
     whole.fit(*data(), 9, 4, progress=False)
     assert everything(trainer) == everything(whole)
+
+
+def test_data_that_are_refused_leave_nothing_resumed(tmp_path):
+    path = kept(tmp_path)
+    trainer, untouched = (trainer_of([tg.Checkpoint(path)]) for _ in range(2))
+    for wrong in ({"X": X + 1}, {"batch_size": 5}, {"epochs": 0}):
+        fit = {"X": X, "y": Y, "epochs": 8, "batch_size": 4, "progress": False, "resume": True}
+        with pytest.raises(ValueError, match=r"something else|whole number"):
+            trainer.fit(**{**fit, **wrong})
+        assert trainer.resumed_from is None
+    assert everything(trainer) == everything(untouched)
+
+
+def test_settings_that_a_schedule_changed_are_no_others(tmp_path):
+    def trainer():
+        return trainer_of([tg.StepLR(2, gamma=0.5), tg.Checkpoint(tmp_path / "run.npz")])
+
+    trainer().fit(*data(), 5, 4, progress=False)
+    resumed, whole = trainer(), trainer_of([tg.StepLR(2, gamma=0.5)])
+    resumed.fit(*data(), 9, 4, progress=False, resume=True)
+    whole.fit(*data(), 9, 4, progress=False)
+    assert resumed.optimizer.lr == whole.optimizer.lr < 0.1
+    assert resumed.history.loss == whole.history.loss
 
 
 @pytest.mark.parametrize("missing_ok", [False, True])

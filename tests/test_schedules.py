@@ -120,6 +120,13 @@ def test_a_learning_rate_of_0_is_refused():
         rates(tg.CosineAnnealingLR(3), 4)
 
 
+def test_a_schedule_that_is_too_short_is_refused_before_the_first_step():
+    trainer = trainer_of([tg.CosineAnnealingLR(3)])
+    with pytest.raises(ValueError, match="after 7 epochs"):
+        trainer.fit(X, Y, 8, progress=False)
+    assert len(trainer.history) == 0
+
+
 def test_two_schedules_are_refused():
     trainer = trainer_of([tg.StepLR(2), tg.LinearLR(3)])
     with pytest.raises(ValueError, match=r"several schedules .* product a \* b"):

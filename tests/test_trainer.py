@@ -497,6 +497,30 @@ def test_after_training_ctrl_c_does_what_it_did_before(times):
     assert trainer.history.interrupted == (times > 0)
 
 
+def test_ctrl_c_is_ignored_where_it_was_ignored_before():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        trainer = trainer_of(classifier(), callbacks=[CtrlC("on_step_end", 2)])
+        trainer.fit(*problem(), 3, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(trainer.history.epoch_ends) == 3
+
+
+def test_classes_under_a_loss_of_ones_own_have_a_validation_loss_and_no_score():
+    X, y = problem()
+
+    def doubled(outputs, labels):
+        return 2 * tg.cross_entropy(outputs, labels)
+
+    trainer = trainer_of(classifier(), loss=doubled)
+    history = trainer.fit(X, y, 2, validation=(X, y), progress=False)
+    assert np.isnan(history.validation_score).all()
+    np.testing.assert_allclose(history.validation_loss[-1], trainer.objective(X, y).item())
+    with pytest.raises(ValueError, match="no score of outputs of shape"):
+        trainer.score(X, y)
+
+
 def test_training_in_a_thread_gives_the_same_bits():
     results = []
     thread = threading.Thread(target=lambda: results.append(fitted()))

@@ -27,6 +27,7 @@ import numpy as np
 from tinygrad_edu.interop.arrays import read_arrays
 from tinygrad_edu.state import (
     generator_state,
+    hyperparameters,
     random_generators,
     set_generator_state,
     simple_attributes,
@@ -36,7 +37,7 @@ from tinygrad_edu.tensor import Tensor
 if TYPE_CHECKING:
     from tinygrad_edu.trainer import Trainer
 
-__all__ = ["captured", "load"]
+__all__ = ["captured", "load", "put_back"]
 
 KIND = "training of tinygrad_edu"
 VERSION = 1
@@ -56,6 +57,7 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     changed = False
     try:
         _check_facts(trainer, about["facts"])
+        _check_made_with(before[1]["made with"], about["made with"])
         _check_arrays(before[0], arrays)
         changed = True
         _take_over(trainer, arrays, about)
@@ -63,6 +65,11 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         if changed:
             _take_over(trainer, *before)
         raise ValueError(f"the training in {path} cannot go on here: {error}") from error
+
+
+def put_back(trainer: Trainer, before: tuple[Arrays, dict[str, Any]]) -> None:
+    """Puts a trainer into a state that was `captured` of it."""
+    _take_over(trainer, *before)
 
 
 def captured(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
@@ -94,7 +101,8 @@ def captured(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
         "facts": _facts(trainer),
         "data": data,
         "within an epoch": rest is not None,
-        "hyperparameters": _hyperparameters(optimizer),
+        "hyperparameters": hyperparameters(optimizer),
+        "made with": trainer._made_with or simple_attributes(optimizer),
         "generators": {name: generator_state(g) for name, g in _generators(trainer).items()},
         "interrupted": history.interrupted,
         "compiled": trainer.compiled,
@@ -122,6 +130,7 @@ def _take_over(trainer: Trainer, arrays: Arrays, about: Mapping[str, Any]) -> No
     for name, generator in generators.items():
         set_generator_state(generator, states[name])
     _set_hyperparameters(trainer.optimizer, about["hyperparameters"])
+    trainer._made_with = dict(about["made with"])
     trainer.model.load_state_dict(_part(arrays, "model"))
     for i, p in _others(trainer).items():
         p.data = arrays[f"params.{i}"]
@@ -173,22 +182,9 @@ def _generators(trainer: Trainer) -> dict[str, Any]:
     return {"rng": trainer.rng} | {f"model.{name}": g for name, g in inside.items()}
 
 
-def _hyperparameters(optimizer: Any) -> dict[str, Any]:
-    """The attributes of an optimiser, apart from its parameters and what it remembers of these."""
-    found = simple_attributes(optimizer)
-    lost = vars(optimizer).keys() - found - {"params", "_vectors"}
-    if lost:
-        raise TypeError(
-            f"{type(optimizer).__name__} has {sorted(lost)}, which a checkpoint cannot keep: "
-            f"attributes must be numbers, truth values, words or tuples of them; arrays belong "
-            f"into `state_names`"
-        )
-    return found
-
-
 def _set_hyperparameters(optimizer: Any, values: Mapping[str, Any]) -> None:
     own = vars(optimizer)
-    if values.keys() != _hyperparameters(optimizer).keys():
+    if values.keys() != hyperparameters(optimizer).keys():
         raise ValueError(f"it has the hyperparameters {list(values)}")
     fitting = {name: _in_type(own[name], value, name) for name, value in values.items()}
     optimizer.lr = fitting.pop("_lr")
@@ -257,6 +253,20 @@ def _check_facts(trainer: Trainer, then: Mapping[str, str]) -> None:
         differences = ["the code of the loss"]
     if differences:
         raise ValueError(f"it was another one, which differs in {'; '.join(differences)}")
+
+
+def _check_made_with(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
+    """Makes sure of the hyperparameters that the optimiser had before callbacks changed any."""
+    differences = [
+        f"{name.removeprefix('_')} ({then.get(name)} then, {now.get(name)} now)"
+        for name in {**then, **now}
+        if then.get(name) != now.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"the optimizer was made with other settings: {'; '.join(differences)}. Make it with "
+            f"those of then; to go on with others, set them after trainer.resume(path)"
+        )
 
 
 def _check_arrays(own: Arrays, arrays: Arrays) -> None:

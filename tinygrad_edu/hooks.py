@@ -19,7 +19,8 @@ class History:
         epoch_ends: how many steps had been taken at the end of each epoch.
         validation_steps: how many steps had been taken when the validation data were measured.
         validation_loss: the loss on the validation data then, L2 penalty included.
-        validation_score: `Trainer.score` on the validation data then.
+        validation_score: `Trainer.score` on the validation data then; NaN if there is none, as
+            for classes under a loss of one's own.
         interrupted: whether the last `fit` was stopped by Ctrl-C.
     """
 
@@ -55,10 +56,11 @@ class History:
 class Callback:
     """What may be done while a Trainer trains; subclasses define the methods that they need.
 
-    The trainer shows `model`, `optimizer`, `history`, and the loss of the step as
-    `history.loss[-1]`; `trainer.stop()` ends the training after the step. Callbacks are called in
-    the order in which the trainer was given them. Those that write files do so on the main rank
-    alone, `trainer.is_main`.
+    The trainer shows `model`, `optimizer`, `history`, the loss of the step as `history.loss[-1]`,
+    and `planned`, how many epochs and steps there will have been at the end of the fit;
+    `trainer.stop()` ends the training after the step. Callbacks are called in the order in which
+    the trainer was given them. Those that write files do so on the main rank alone,
+    `trainer.is_main`.
 
     `tg.callbacks` has those that are there.
 

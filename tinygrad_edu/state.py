@@ -13,6 +13,7 @@ __all__ = [
     "checked_state",
     "described",
     "generator_state",
+    "hyperparameters",
     "random_generators",
     "set_generator_state",
     "simple_attributes",
@@ -82,6 +83,19 @@ def simple_attributes(thing: Any) -> dict[str, Any]:
         if all(isinstance(part, (bool, int, float, str, np.generic, type(None))) for part in parts):
             plain_parts = [p.item() if isinstance(p, np.generic) else p for p in parts]
             found[name] = plain_parts if isinstance(value, tuple) else plain_parts[0]
+    return found
+
+
+def hyperparameters(optimizer: Any) -> dict[str, Any]:
+    """The attributes of an optimiser, apart from its parameters and what it remembers of these."""
+    found = simple_attributes(optimizer)
+    lost = vars(optimizer).keys() - found - {"params", "_vectors"}
+    if lost:
+        raise TypeError(
+            f"{type(optimizer).__name__} has {sorted(lost)}, which a checkpoint cannot keep: "
+            f"attributes must be numbers, truth values, words or tuples of them; arrays belong "
+            f"into `state_names`"
+        )
     return found
 
 

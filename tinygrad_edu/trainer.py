@@ -21,6 +21,7 @@ from tinygrad_edu.nn import Module, evaluating
 from tinygrad_edu.nn.layers import at_least_1
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.recording import mode, no_grad
+from tinygrad_edu.state import simple_attributes
 from tinygrad_edu.tensor import Tensor, plain
 from tinygrad_edu.tracing import CompileError
 from tinygrad_edu.transforms import gradients
@@ -116,6 +117,9 @@ class Trainer:
         self._batches: Batches | None = None
         # What a checkpoint said of the epoch that was under way, and of the data.
         self._begun: tuple[np.ndarray | None, dict[str, str]] | None = None
+        # The settings that the optimiser had before callbacks changed any.
+        self._made_with: dict[str, Any] | None = None
+        self.planned = 0, 0
         self.resumed_from: str | None = None
 
     @property
@@ -180,11 +184,10 @@ class Trainer:
         """
 
         def prepared() -> tuple[Batches, int]:
-            if resume:
-                self._resume_by_callback()
-            batches = self._prepared(X, y, batch_size, shuffle, validation)
-            left = at_least_1("epochs", epochs) - resume * len(self.history.epoch_ends)
-            return batches, max(left, 0)
+            in_all = at_least_1("epochs", epochs)
+            with self._resumed_by_callback() if resume else contextlib.nullcontext():
+                batches = self._prepared(X, y, batch_size, shuffle, validation)
+            return batches, max(in_all - resume * len(self.history.epoch_ends), 0)
 
         if self._parallel is None:
             batches, left = prepared()
@@ -203,7 +206,7 @@ class Trainer:
                 raise TypeError("validation must be a pair (X, y)")
             X_validation, y_validation = validation
             validation = self._checked(X_validation, y_validation, "validation X", "validation y")
-            self._score(self._outputs(validation[0]), validation[1])
+            self._score(self._outputs(validation[0]), validation[1], math.nan)
         size = len(X) if batch_size is None else min(at_least_1("batch_size", batch_size), len(X))
         batches = Batches(X, y, size, shuffle, validation)
         if self._begun is not None:
@@ -221,14 +224,15 @@ class Trainer:
         self._stopping = self.history.interrupted = False
         self._watched = True
         state = None
-        bar = tqdm(total=batches.steps(epochs), disable=not progress, unit="step")
+        steps = batches.steps(epochs)
+        self.planned = len(self.history.epoch_ends) + epochs, len(self.history) + steps
+        if self._made_with is None:
+            self._made_with = simple_attributes(self.optimizer)
+        bar = tqdm(total=steps, disable=not progress, unit="step")
         self.model.train()
         try:
             with _ctrl_c_after_the_step(self), np.errstate(**_silent()):
-                for callback in self.callbacks:
-                    callback.on_fit_start(self)
-                if self._parallel is not None:
-                    self._parallel.agree_to_stop(self)
+                self._start_callbacks()
                 for _ in range(epochs):
                     if self._stopping:
                         break
@@ -274,6 +278,17 @@ class Trainer:
             self.optimizer.hand_out_gradients()
         return self.history
 
+    def _start_callbacks(self) -> None:
+        def start() -> None:
+            for callback in self.callbacks:
+                callback.on_fit_start(self)
+
+        if self._parallel is None:
+            start()
+        else:
+            self._parallel.job.on_all("the start of callbacks", start)
+            self._parallel.agree_to_stop(self)
+
     def resume(self, path: str | os.PathLike[str], missing_ok: bool = False) -> bool:
         """Puts this trainer into the state in which a `tg.Checkpoint` was written.
 
@@ -293,8 +308,8 @@ class Trainer:
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged or no checkpoint, or it was written with another model,
-                optimiser, loss or l2. The trainer is then as it was. Other data are refused by the
-                next fit.
+                optimiser, loss or l2, or the optimiser was made with other settings. The trainer is
+                then as it was. Other data are refused by the next fit.
 
         Example:
             >>> import os, tempfile
@@ -320,7 +335,10 @@ class Trainer:
         self.resumed_from = os.fspath(path)
         return True
 
-    def _resume_by_callback(self) -> None:
+    @contextlib.contextmanager
+    def _resumed_by_callback(self) -> Iterator[None]:
+        """A context in which the training of the `tg.Checkpoint` goes on, if nothing is refused."""
+        from tinygrad_edu import checkpoint
         from tinygrad_edu.callbacks import Checkpoint
 
         paths = [c.path for c in self.callbacks if isinstance(c, Checkpoint)]
@@ -329,7 +347,14 @@ class Trainer:
                 "resume=True needs to know where the training is kept: give the Trainer "
                 "callbacks=[..., tg.Checkpoint(path)]"
             )
+        before, resumed_from = checkpoint.captured(self), self.resumed_from
         self.resume(paths[0], missing_ok=True)
+        try:
+            yield
+        except Exception:
+            checkpoint.put_back(self, before)
+            self.resumed_from = resumed_from
+            raise
 
     def _step(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """One step of training; returns the outputs from before it."""
@@ -443,7 +468,7 @@ class Trainer:
 
             def measured(outputs: Any) -> tuple[float, float]:
                 loss = self._penalised(self.loss(outputs, y))
-                return _one_number(loss), self._score(plain(outputs), y)
+                return _one_number(loss), self._score(plain(outputs), y, math.nan)
 
             with no_grad(), evaluating(self.model):
                 if self._parallel is None:
@@ -518,12 +543,19 @@ class Trainer:
     def _is_classifier(self) -> bool:
         return self.loss in (neural.cross_entropy, neural.binary_cross_entropy)
 
-    def _score(self, outputs: np.ndarray, y: np.ndarray) -> float:
+    def _score(self, outputs: np.ndarray, y: np.ndarray, otherwise: float | None = None) -> float:
+        """The score, or `otherwise` where outputs and y cannot be compared one by one."""
         decided = self._decided(outputs)
         if self._is_classifier():
             return float(np.mean(decided == (y if y.dtype.kind != "f" else y > 0.5)))
         if decided.shape != y.shape:
-            raise ValueError(f"outputs of shape {decided.shape} against y of shape {y.shape}")
+            if otherwise is not None:
+                return otherwise
+            raise ValueError(
+                f"there is no score of outputs of shape {decided.shape} against y of shape "
+                f"{y.shape}: under a loss of one's own outputs are read as numbers, which need the "
+                f"shape of y; only tg.cross_entropy and tg.binary_cross_entropy mean classes"
+            )
         total = np.sum(np.square(y - y.mean(axis=0)))
         rest = np.sum(np.square(y - decided))
         return float(1 - rest / total) if total else float(rest == 0)
@@ -590,8 +622,10 @@ def _ctrl_c_after_the_step(trainer: Trainer) -> Iterator[None]:
             raise KeyboardInterrupt
         trainer.interrupt()
 
-    # Only the main thread gets signals, and may say what happens then.
-    if threading.current_thread() is not threading.main_thread():
+    # Only the main thread gets signals, and may say what happens then. Programs that run in the
+    # background of a shell script ignore Ctrl-C, and go on ignoring it.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
     outer = signal.signal(signal.SIGINT, wait)

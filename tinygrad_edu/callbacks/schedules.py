@@ -31,8 +31,9 @@ class LRSchedule(Callback):
         by: "epoch" or "step".
 
     Raises:
-        ValueError: another `by`; while training, a factor that is not a number above 0, as at the
-            end of a schedule that goes down to 0.
+        ValueError: another `by`; a factor that is not a number above 0: for the last step of a fit,
+            as at the end of a schedule that goes down to 0, before its first; for others when it
+            is their turn.
 
     Example:
         >>> import tinygrad_edu as tg
@@ -72,21 +73,27 @@ class LRSchedule(Callback):
         if self._first is None:
             self._first = trainer.optimizer.lr
         self._t = -1
+        epochs, steps = trainer.planned
+        if steps > len(trainer.history):
+            self._rate(epochs - 1, steps - 1)
 
     def on_step_start(self, trainer: Trainer) -> None:
         """Sets the learning rate."""
-        history, first = trainer.history, self._first
+        history = trainer.history
         t = len(history if self.by == "step" else history.epoch_ends)
-        if t == self._t or first is None:
-            return
-        factor = self.at(len(history.epoch_ends), len(history))
+        if t != self._t and self._first is not None:
+            trainer.optimizer.lr = self._rate(len(history.epoch_ends), len(history))
+            self._t = t
+
+    def _rate(self, epochs: int, steps: int) -> float:
+        first, factor = self._first or 0.0, self.at(epochs, steps)
         if not 0 < factor < math.inf:
             raise ValueError(
-                f"{self!r} gives a learning rate of {factor:g} times {first:g} after "
-                f"{len(history.epoch_ends)} epochs, in which nothing is learned: make it longer, "
-                f"let it end above 0, or train for fewer epochs"
+                f"{self!r} gives a learning rate of {factor:g} times {first:g} after {epochs} "
+                f"epochs, with which nothing is learned: make it longer, let it end above 0, or "
+                f"train for fewer epochs"
             )
-        trainer.optimizer.lr, self._t = first * factor, t
+        return first * factor
 
     def __mul__(self, other: LRSchedule) -> LRSchedule:
         return _Product(self, other)

@@ -93,8 +93,7 @@ class DataParallel:
         self.asked = False
         batches, epochs = self.job.on_all("the beginning of fit", prepare)
         otherwise = ValueError(
-            "every rank must be given the same, all of the data too, of which it takes its share; "
-            "but they differ in "
+            "every rank must be given the same settings and all of the data, but they differ in "
         )
         rest = {"epochs": repr(epochs), "the rest of an epoch": described(batches.rest())}
         facts = alike.facts(trainer, batches.facts() | rest)
