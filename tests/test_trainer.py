@@ -938,6 +938,34 @@ def test_compiled_steps_are_the_same_as_others(change):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1, momentum=0.9), optim.Adam])
+def test_a_frozen_parameter_stays_also_in_compiled_steps(make):
+    X, y = problem()
+    ends = {}
+    for compiled in (True, False):
+        net = nn.MLP((2, 6, 3), rng=0)
+        frozen = [net.layers[0].W]
+
+        def thaw(trainer):
+            if len(trainer.history.epoch_ends) in (2, 3):
+                frozen[0].requires_grad = not frozen[0].requires_grad  # noqa: B023
+
+        trainer = tg.Trainer(net, make(net.parameters()), callbacks=[thaw], rng=0)
+        trainer.compiled = compiled
+        seen = []
+        for freeze in (True, True, False, True):
+            frozen[0].requires_grad = not freeze
+            trainer.fit(X, y, 1, batch_size=4, progress=False)
+            seen.append(frozen[0].data.tobytes())
+        assert seen[0] == seen[1] == nn.MLP((2, 6, 3), rng=0).layers[0].W.data.tobytes()
+        trainer.fit(X, y, 2, batch_size=4, progress=False)
+        assert trainer.compiled is compiled
+        arrays = [*net.state_dict().values(), *trainer.optimizer.state_dict().values()]
+        ends[compiled] = [np.frombuffer(data) for data in seen] + [*arrays, trainer.history.loss]
+    for a, b in zip(ends[True], ends[False], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
 class Clipping(tg.Callback):
     def __init__(self):
         self.seen = []

@@ -374,7 +374,8 @@ class Trainer:
         else:
             self.optimizer.step()
             # From here to the end of a fit only callbacks can put in another array or Tensor.
-            self._watched = self._is_seen() or not (by_program and self._in_place)
+            steady = by_program and self._in_place and self.optimizer.updates_all_alike
+            self._watched = not steady or self._is_seen()
         for callback in self.callbacks:
             callback.on_step_end(self)
         return outputs

@@ -104,9 +104,15 @@ class Optimizer:
         """As `step`, where that has been done and nothing has changed but the gradients.
 
         Then these stand in `gradients` and the values in the vectors, so that nobody has to look.
+        That holds only where it `updates_all_alike`.
         """
         for vectors in self._vectors:
             vectors.step_again(self.update)
+
+    @property
+    def updates_all_alike(self) -> bool:
+        """Whether no update passed over a parameter for want of a gradient, as if it is frozen."""
+        return not any(vectors.missed for vectors in self._vectors)
 
     def update(self, p: np.ndarray, g: np.ndarray, t: int, state: dict[str, np.ndarray]) -> None:
         """Changes `p` and the state in place; to be defined by subclasses.
