@@ -189,8 +189,40 @@ def test_means_stand_for_missing_values_and_are_remembered(write):
     boolean = "a,b,y\n1,yes,1\n2,,3\n4,no,5\n5,no,6\n"
     X, _, _ = from_csv(write(boolean), "y", missing="mean")
     np.testing.assert_allclose(X[:, 1], [1, 1 / 3, 0, 0], rtol=1e-15)
-    with pytest.raises(ValueError, match=r"1 value is missing \(line 2, column 'y'"):
-        from_csv(write("a,y\n1,\n2,3\n4,5\n"), "y", missing="mean")
+    # No mean can stand for a target: such rows are dropped.
+    X, y, columns = from_csv(write("a,y\n,\n2,3\n,5\n4,6\n1e9,\n"), "y", missing="mean")
+    assert (X.tolist(), y.tolist(), columns.means) == ([[2], [3], [4]], [3, 5, 6], (3,))
+
+
+@pytest.mark.parametrize("cells", ["01067 80331 01067 10115", "007 '' 1 2", "00 1 2 3"])
+def test_numbers_that_begin_with_a_needless_zero_are_codes(write, cells):
+    texts = [cell.strip("'") for cell in cells.split()]
+    rows = list(zip(texts, [1, 2, 3, 4.5], strict=True))
+    inputs = "".join(f"{text},{i}\n" for text, i in rows)
+    _, _, columns = from_csv(write("zip,y\n" + inputs), "y", missing="drop")
+    assert columns.names == tuple(f"zip={text}" for text in sorted({*texts} - {""}))
+    kinds = {"zip": "number"}
+    assert from_csv(write("zip,y\n" + inputs), "y", kinds=kinds, missing="drop")[2].names == (
+        "zip",
+    )
+    targets = "".join(f"{i},{text}\n" for text, i in rows) * 2
+    _, _, columns = from_csv(write("x,zip\n" + targets), "zip", missing="drop")
+    assert columns.classes == tuple(sorted({*texts} - {""}))
+
+
+def test_what_was_true_and_false_may_be_0_and_1(write):
+    columns = from_csv(write("a,b,y\nTrue,no,1\nFalse,yes,2.5\n"), "y")[2]
+    X, _ = columns.read(write("a,b\n1,0\n0,1.0\ntrue,NO\n"))
+    assert X.tolist() == [[1, 0], [0, 1], [1, 0]]
+    with pytest.raises(ValueError, match="'2' is none of the 2 known"):
+        columns.read(write("a,b\n2,0\n"))
+
+
+def test_many_columns_take_no_quadratic_time(write):
+    # With a search through a list this takes minutes.
+    names = ",".join(f"c{i}" for i in range(40_000))
+    with pytest.raises(ValueError, match="columns 3 and 40001 have the same name 'c2'"):
+        from_csv(write(names + ",c2\n"), "c1")
 
 
 def test_words_for_missing_are_categories_among_texts(write):
@@ -292,7 +324,7 @@ BROKEN = [
     ("a,y\n2020-01-31,2\n2021-01-31,3.5\n", "line 2, column 'a': '2020-01-31' .*date or time"),
     ("a,y\n31.1.20,2\n1.2.20,3.5\n", "date or time"),
     ("a,y\n12:30,2\n12:31,3.5\n", "date or time"),
-    ("a,y\n1,2\ninf,3.5\n", "line 3, column 'a': 'inf' is not a number.* infinite"),
+    ("a,y\n1,2\ninf,3.5\n", "line 3, column 'a': 'inf' is not a number, but infinite"),
     ("a,y\n1,2\n-Infinity,3.5\n", "line 3, column 'a': '-Infinity' is not a number.* infinite"),
     ("a,y\n1,2\n1e400,3.5\n", "line 3, column 'a': '1e400' is too large a number"),
     ("a,Y\n1,2\n2,3.5\n", "has no column 'y'; .*a, Y"),

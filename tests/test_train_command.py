@@ -249,14 +249,41 @@ def test_missing_values_are_refused_dropped_or_filled(folder, capsys, no_picture
     assert main(["train", path, "--target", "rent", *QUICK, "--missing", "drop"]) == 0
     assert "3 rows lack a value and are dropped." in capsys.readouterr().out
     assert main(["predict", "flats", path]) == 2
-    assert "3 values are missing" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 values are missing" in said
+    assert "fill them in, or train with --missing mean\n" in said
+    table["rent"][7] = ""
+    write(folder / "flats.csv", table, RENT)
     assert main(["train", path, "--target", "rent", *QUICK, "--missing", "mean"]) == 0
-    assert "; 3 missing" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 row lacks the target and is dropped." in said
+    assert "; 3 missing" in said
     model = TableModel.load("flats.npz")
-    rows, _ = predicted(capsys, "flats", path)
+    rows, said = predicted(capsys, "flats", path)
     assert len(rows) == 120
+    assert "taken to be the means of the training data: rooms (3)\n" in said
+    np.testing.assert_array_equal(model.predict(path), [float(row["prediction"]) for row in rows])
     # What stands for a missing value is the mean of the training data, so that it is in no way far.
     np.testing.assert_allclose(model.columns.means, model.scaling.mean.data, rtol=1e-12)
+
+
+def test_codes_are_listed_as_codes(folder, capsys, no_pictures):
+    zips = [f"{k:05}" for k in range(1067, 1070)] * 20
+    write(folder / "a.csv", {"zip": zips, "a": list(range(0, 120, 2)), "y": zips})
+    assert main(["train", "a.csv", "--target", "y", "--epochs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "; codes, since some begin with 0; if they are numbers: --kinds zip=number\n" in said
+    assert set(TableModel.load("a.npz").predict("a.csv")) <= set(zips)
+
+
+def test_no_picture_is_empty(folder, capsys):
+    # Nothing can be learned from noise beside a class that nearly all rows have.
+    table = {"a": list(np.random.default_rng(0).permutation(60)), "y": ["p"] * 57 + ["q"] * 3}
+    write(folder / "a.csv", table)
+    assert main(["train", "a.csv", "--target", "y", "--hidden", "none", "--lr", "0.1"]) == 0
+    page = Page((folder / "a.html").read_text("utf-8"))
+    assert [tag for tag, _ in page.tags].count("img") == 2
+    assert "the score is the same if the cells of any column change places" in page.text
 
 
 def test_the_report_is_one_safe_page(folder, capsys):
@@ -307,6 +334,7 @@ def test_nets_of_all_kinds_are_read_back(folder, capsys, no_pictures, hidden, ac
     assert model.mlp.sizes == ((5, 1) if hidden == "none" else (5, 3, 4, 1))
 
 
+CLASSES = ["--task", "classification"]
 WRONG_TABLES = [
     ("nothing.csv", None, [], "nothing.csv"),
     (".", None, [], "is a folder"),
@@ -316,6 +344,15 @@ WRONG_TABLES = [
     ("t.csv", "a,Yes\n1,2\n", ["--target", "yes"], "did you mean 'Yes'"),
     ("t.csv", "a,y\n" + "1,2\n2,3.5\n" * 9, [], "has 18 rows that can be used; at least 20"),
     ("t.csv", "a,y\n" + "1,p\n2,q\n" * 12 + "3,r\n", [], "class 'r' has 1 of the rows; at least 3"),
+    ("t.csv", "a,y\n" + "1,1\n2,2\n" * 12 + "3,5\n", [], "predict the number with --task regr"),
+    ("t.csv", "a b,y\n" + "1,1\n2,2\n" * 12 + "x,1\n", [], "with --kinds 'a b=category'"),
+    ("t.csv", "a,y\n" + "1,1\n2,2\n" * 12 + ",1\n", [], "drop such rows with --missing drop, or"),
+    (
+        "t.csv",
+        "a,y\n" + "".join(f"{i},{i}\n" for i in range(30)),
+        CLASSES,
+        "with --task regression",
+    ),
     ("t.csv", "a,y\n" + "1,p\n2,p\n" * 12, [], "single class"),
     ("t.csv", "a,y\n" + "1,p\n1,q\n" * 12, [], "no column to learn from: 'a' is always 1"),
     ("t.csv", "a,y\n" + "".join(f"n{i},{i * i}\n" for i in range(30)), [], "30 different texts"),

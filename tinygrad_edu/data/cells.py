@@ -241,14 +241,15 @@ def _names(header: list[str] | None, path: Any) -> list[str]:
     names = [name.strip() for name in header]
     if not names:
         raise ValueError(f"{path}: the first line is blank; it must name the columns")
+    first: dict[str, int] = {}
     for position, name in enumerate(names, 1):
         if not name:
             raise ValueError(
                 f"{path}: column {position} of {len(names)} has no name in the first line: name "
                 f"it (or write the file without row numbers: index=False in pandas)"
             )
-        if name in names[: position - 1]:
-            other = names.index(name) + 1
+        other = first.setdefault(name, position)
+        if other != position:
             raise ValueError(f"{path}: columns {other} and {position} have the same name {name!r}")
     if all(_is_number(name) for name in names):
         raise ValueError(

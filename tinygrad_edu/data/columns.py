@@ -83,12 +83,12 @@ class Columns:
         if not filled:
             return X
         if self.missing != MEAN:
-            refuse_missing(cells, self.inputs)
+            refuse_missing(cells, self.inputs, f"fill them in, or train with missing={MEAN!r}")
         return self.filled(X)
 
     def y(self, cells: Cells) -> np.ndarray:
         """The target of a table; see `read`."""
-        refuse_missing(cells, [self.target])
+        refuse_missing(cells, [self.target], "fill them in, or leave the target out")
         if self.task == REGRESSION:
             return self.target.numbers(cells)
         return self.target.positions(cells)
@@ -150,8 +150,12 @@ class Columns:
         return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}".rstrip() for a, b, c in rows)
 
 
-def refuse_missing(cells: Cells, columns: Sequence[Column]) -> None:
+def refuse_missing(cells: Cells, columns: Sequence[Column], instead: str) -> None:
     """Makes sure that these columns have a value in every row.
+
+    Args:
+        cells, columns: the table, and those of its columns that are meant.
+        instead: what to do instead.
 
     Raises:
         ValueError: there are gaps; the first of them are named by line and column.
@@ -166,8 +170,7 @@ def refuse_missing(cells: Cells, columns: Sequence[Column]) -> None:
         more = "; ..." if count > _NAMED else ""
         what = "1 value is" if count == 1 else f"{count:,} values are"
         raise ValueError(
-            f"{cells.path}: {what} missing ({'; '.join(places[:_NAMED])}{more}): "
-            f"fill them in, or choose to drop such rows or, in inputs, to put in means (missing)"
+            f"{cells.path}: {what} missing ({'; '.join(places[:_NAMED])}{more}): {instead}"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_edu.data.cells import NUMBER_TEXT, Cells
 
-__all__ = ["BOOLEAN", "CATEGORY", "NUMBER", "OUT", "Column", "column_of", "near"]
+__all__ = ["BOOLEAN", "CATEGORY", "NUMBER", "OUT", "Column", "codes", "column_of", "near"]
 
 NUMBER, BOOLEAN, CATEGORY, OUT = "number", "boolean", "category", "out"
 BOOLEANS = (("false", "true"), ("no", "yes"))
@@ -20,6 +20,7 @@ MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "."}
 _DATE = re.compile(
     r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d.*)?|\d{1,2}:\d\d(:\d\d)?.*", re.ASCII | re.IGNORECASE
 )
+_CODE = re.compile(r"0\d+", re.ASCII)
 _ODD_NUMBER = re.compile(r"[+-]?\s?[$€£¥]?\s?\d[\d.,'’\s_]*(e[+-]?\d+)?\s?[%$€£¥]?", re.IGNORECASE)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
@@ -44,7 +45,11 @@ class Column:
         if self.kind == NUMBER:
             value = float(text)
             return str(int(value)) if value.is_integer() else repr(value)
-        return text.lower() if self.kind == BOOLEAN else text
+        if self.kind == BOOLEAN:
+            # As others write what was true and false here.
+            number = float(text) if NUMBER_TEXT.fullmatch(text) else None
+            return self.categories[int(number)] if number in (0, 1) else text.lower()
+        return text
 
     def is_missing(self, cells: Cells) -> np.ndarray:
         """For each row whether it has no value."""
@@ -104,7 +109,7 @@ def column_of(cells: Cells, name: str, kind: str | None = None) -> Column:
     texts = [text for text in column.used if text]
     if kind is None:
         if not texts or not np.isnan(column.numbers[column.codes]).all():
-            kind = NUMBER
+            kind = CATEGORY if any(map(_CODE.fullmatch, texts)) else NUMBER
             _refuse_mixed(cells, name)
         else:
             kind = CATEGORY if _pair(texts) is None else BOOLEAN
@@ -140,23 +145,33 @@ def _refuse_mixed(cells: Cells, name: str) -> None:
     if others:
         other = next((text for text in others if _hint(text)), others[0])
         row = int(np.argmax(is_number))
+        unlike = (
+            f", as {column.texts[column.codes[row]]!r:.60} in line {cells.lines[row]} is; "
+            f"if these are names, say so with kinds={ {name: CATEGORY} }"
+        )
         raise ValueError(
-            f"{cells.at(column.first(other), name)}: {other!r:.60} is not a number, as "
-            f"{column.texts[column.codes[row]]!r:.60} in line {cells.lines[row]} is{_hint(other)}; "
-            f"if these are names, set the column's kind to {CATEGORY} (kinds)"
+            f"{cells.at(column.first(other), name)}: {other!r:.60} is not a number"
+            f"{_hint(other) or unlike}"
         )
 
 
 def _hint(text: str) -> str:
     """What to do with a text that is a number for people."""
     if _INFINITE.fullmatch(text):
-        return ": it is infinite; leave such cells empty, which means that there is no value"
+        return ", but infinite: leave such cells empty, which means that there is no value"
     if _DATE.fullmatch(text):
         return ": it looks like a date or time; make numbers of it, such as days since a day"
     if _ODD_NUMBER.fullmatch(text) and not NUMBER_TEXT.fullmatch(text):
         comma = ", not a comma," if "," in text else ""
         return f": write numbers with a decimal point{comma} and without separators and units"
     return ""
+
+
+def codes(column: Column) -> str:
+    """A remark on a column that is of categories since its numbers look like codes, or nothing."""
+    if column.kind != CATEGORY or not any(map(_CODE.fullmatch, column.categories)):
+        return ""
+    return f"; codes, since some begin with 0; if they are numbers: kinds={ {column.name: NUMBER} }"
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from tinygrad_edu.data.columns import (
     brief,
     refuse_missing,
 )
-from tinygrad_edu.data.kinds import BOOLEAN, CATEGORY, NUMBER, OUT, Column, column_of, near
+from tinygrad_edu.data.kinds import BOOLEAN, CATEGORY, NUMBER, OUT, Column, codes, column_of, near
 
 __all__ = ["from_csv", "learned"]
 
@@ -46,20 +46,22 @@ def from_csv(
 ) -> tuple[np.ndarray, np.ndarray, Columns]:
     """X, y and the columns of a CSV file, whose first line names them.
 
-    A column is of numbers if all its cells are; boolean if they are true and false, or yes and no;
-    otherwise of categories. One in which numbers and texts are mixed is refused. A column is left
-    out, with the reason in `columns.left_out`, if it is constant, or if it only tells the rows
-    apart: texts of which there are more than 20, and more than half as many as rows; whole numbers
-    that count more than 20 rows.
+    A column is of numbers if all its cells are, and none begins with a needless zero, as codes do
+    (01067); boolean if they are true and false, or yes and no; otherwise of categories. One in
+    which numbers and texts are mixed is refused. A column is left out, with the reason in
+    `columns.left_out`, if it is constant, or if it only tells the rows apart: texts of which there
+    are more than 20, and more than half as many as rows; whole numbers that count more than 20
+    rows.
 
     Args:
         path: the file. Cells may be quoted; the separator is a comma, semicolon, tab or bar.
         target: the column to predict.
         task: "classification" or "regression". By default the latter if the target has numbers,
             but not if they are at most 10 different whole numbers, each of two rows on average.
-        missing: what to do where there is no value: "refuse" it, "drop" the row, or put in the
-            "mean" of the column of X. Empty cells have no value, nor have, among numbers, the words
-            NA, N/A, NaN, null, None and the signs "?", "-" and ".".
+        missing: what to do where there is no value: "refuse" it; "drop" the row; or put in the
+            "mean" of the column of X, which for a column of categories is the share of each, and
+            drop the row only if it has no target. Empty cells have no value, nor have, among
+            numbers, the words NA, N/A, NaN, null, None (in any case) and the signs "?", "-", ".".
         kinds: "number", "boolean", "category" or "out" by the name of a column, where it is not to
             be what it looks like: numbers that are codes are categories.
         separator: another one, or which one of these.
@@ -120,18 +122,22 @@ def learned(
         raise ValueError(
             f"{cells.path} has no column to learn from: {reasons or 'only the target'}"
         )
-    if missing != DROP:
-        refuse_missing(cells, [target_column, *(inputs if missing == REFUSE else ())])
-    else:
-        used = [*inputs, target_column]
-        gaps = np.any([column.is_missing(cells) for column in used], axis=0)
-        if gaps.all():
-            raise ValueError(f"{cells.path}: no row has all its values")
-        if gaps.any():
-            # Some categories may be gone, or columns constant; those left out before stay out.
-            kinds |= dict.fromkeys(left_out, OUT)
-            columns, cells = learned(cells.take(np.flatnonzero(~gaps)), target, task, DROP, kinds)
-            return replace(columns, left_out=columns.left_out | left_out), cells
+    if missing == REFUSE:
+        refuse_missing(
+            cells,
+            [target_column, *inputs],
+            f"fill them in, or drop such rows with missing={DROP!r}, or put in the means of inputs "
+            f"with missing={MEAN!r}",
+        )
+    needed = [target_column, *(inputs if missing == DROP else ())]
+    gaps = np.any([column.is_missing(cells) for column in needed], axis=0)
+    if gaps.all():
+        raise ValueError(f"{cells.path}: no row has all its values")
+    if gaps.any():
+        # Some categories may be gone, or columns constant; those left out before stay out.
+        kinds |= dict.fromkeys(left_out, OUT)
+        columns, cells = learned(cells.take(np.flatnonzero(~gaps)), target, task, missing, kinds)
+        return replace(columns, left_out=columns.left_out | left_out), cells
     return Columns(tuple(inputs), target_column, task, missing, left_out=left_out), cells
 
 
@@ -176,12 +182,12 @@ def _input(cells: Cells, name: str, kind: str | None) -> tuple[Column | None, st
         return None, f"is always {texts[0]!r:.60}" if texts else "has no values"
     if column.kind == CATEGORY:
         if kind is None and _tells_rows_apart(texts, n):
-            return None, f"has {len(texts):,} different texts in {n:,} rows"
+            return None, f"has {len(texts):,} different texts in {n:,} rows{codes(column)}"
         if len(texts) > MOST_CATEGORIES:
             raise ValueError(
                 f"{cells.path}, column {name!r} has {len(texts):,} different texts; up to "
-                f"{MOST_CATEGORIES} are read as categories: put some together, or set the "
-                f"column's kind to {OUT} (kinds)"
+                f"{MOST_CATEGORIES} are read as categories: put some together, or leave the "
+                f"column out with kinds={ {name: OUT} }{codes(column)}"
             )
     return column, ""
 
@@ -225,6 +231,6 @@ def _target(cells: Cells, name: str, task: str | None) -> tuple[Column, str]:
     if len(labels) > MOST_CATEGORIES or _tells_rows_apart(labels, len(cells)):
         raise ValueError(
             f"{at}, the target, has {len(labels):,} classes in {len(cells):,} rows: too many to "
-            f"learn; numbers can be predicted by regression"
+            f"learn; numbers can be predicted with task={REGRESSION!r}"
         )
     return Column(name, column.kind, labels), task

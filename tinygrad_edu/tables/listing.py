@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
 
 from tinygrad_edu.data.cells import Cells
 from tinygrad_edu.data.columns import REGRESSION, Columns, brief
-from tinygrad_edu.data.kinds import NUMBER, Column
+from tinygrad_edu.data.kinds import NUMBER, Column, codes
 from tinygrad_edu.tables.training import Training
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "kept",
     "parts_of",
     "printable",
+    "shell",
     "table",
     "task_of",
     "verdict",
@@ -26,6 +29,16 @@ __all__ = [
 def printable(text: object) -> str:
     """A text of a file on one line, and as UTF-8 can hold it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def shell(text: object) -> str:
+    """A message on one line, with the options of the commands for arguments in Python."""
+
+    def of_kinds(found: re.Match[str]) -> str:
+        return f"--kinds {shlex.quote(f'{found[1]}={found[2]}')}"
+
+    text = re.sub(r"kinds=\{['\"](.+?)['\"]: '(\w+)'\}", of_kinds, " ".join(str(text).split()))
+    return re.sub(r"\b(missing|task)='(\w+)'", r"--\1 \2", text)
 
 
 def is_number(text: str) -> bool:
@@ -53,9 +66,10 @@ def columns_of(columns: Columns, cells: Cells) -> list[tuple[str, str, str]]:
     rows = []
     for name in cells.columns:
         if name in columns.left_out:
-            rows.append((name, "left out", columns.left_out[name]))
+            rows.append((name, "left out", shell(columns.left_out[name])))
         elif name in known:
-            rows.append((name, known[name].kind, _values(known[name], cells)))
+            values = _values(known[name], cells) + codes(known[name])
+            rows.append((name, known[name].kind, shell(values)))
     return [*rows, (columns.target.name, "target", _values(columns.target, cells))]
 
 
@@ -77,9 +91,9 @@ def task_of(columns: Columns, asked: bool) -> str:
     if asked:
         why = "as asked for"
     elif columns.task == REGRESSION:
-        why = "it has numbers (task classification makes classes of few of them)"
+        why = "it has numbers (--task classification makes classes of few of them)"
     elif target.kind == NUMBER:
-        why = f"it has {count} different whole numbers (task regression predicts numbers)"
+        why = f"it has {count} different whole numbers (--task regression predicts numbers)"
     else:
         why = f"it has {count} different texts"
     return f"Task: {columns.task} of {target.name!r}, {'' if asked else 'since '}{why}."

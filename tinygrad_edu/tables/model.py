@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_edu import nn
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng
+from tinygrad_edu.data.cells import Cells, read_cells
 from tinygrad_edu.data.columns import CLASSIFICATION, Columns
 from tinygrad_edu.interop.arrays import read_arrays
 from tinygrad_edu.interop.models import save
@@ -32,6 +33,8 @@ def root_mean_square(values: np.ndarray) -> float:
 
 class TableModel:
     """A net that standardises the inputs of a table and predicts its target.
+
+    What the command `train` has written is one: `TableModel.load("flats.npz")`.
 
     Attributes:
         columns: how the table becomes arrays.
@@ -62,6 +65,55 @@ class TableModel:
         with no_grad(), evaluating(self.net), np.errstate(over="ignore", invalid="ignore"):
             outputs = plain(self.net(X))
         return neural.softmax(outputs) if self.classifies else outputs[:, 0]
+
+    def of_table(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs of a table and the outputs for them, all finite.
+
+        Raises:
+            ValueError: see `predict`.
+        """
+        X = self.columns.X(cells)
+        outputs = self.outputs(X)
+        finite = np.isfinite(outputs.reshape(len(X), -1)).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"{cells.path}, line {cells.lines[np.argmin(finite)]}: the numbers are too large "
+                f"for the model, which was trained with much smaller ones"
+            )
+        return X, outputs
+
+    def predict(
+        self, path: str | os.PathLike[str], separator: str | None = None, encoding: str = "utf-8"
+    ) -> np.ndarray:
+        """What it says of the rows of a CSV file: their classes as texts, or numbers; shape (n,).
+
+        The file is read as by `Columns.read`, and need not have the target.
+
+        Raises:
+            ValueError: the file does not have the columns of the training, or values that they do
+                not have; or its numbers are too large for the net.
+            OSError: there is no such file, or it cannot be read.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> folder = pathlib.Path(tempfile.mkdtemp())
+            >>> _ = (folder / "a.csv").write_text("x,y\\n" + "1,no\\n2,no\\n8,yes\\n9,yes\\n" * 9)
+            >>> _ = (folder / "b.csv").write_text("x\\n8.5\\n1.5\\n")
+            >>> from tinygrad_edu.data.cells import read_cells
+            >>> from tinygrad_edu.data.tables import learned
+            >>> from tinygrad_edu.tables.training import Settings, train
+            >>> columns, cells = learned(read_cells(folder / "a.csv"), target="y")
+            >>> train(cells, columns, Settings(), progress=False).model.save(folder / "a.npz")
+
+            The last three lines are what `tinygrad-edu train a.csv --target y` does.
+
+            >>> TableModel.load(folder / "a.npz").predict(folder / "b.csv")
+            array(['yes', 'no'], dtype='<U3')
+        """
+        _, outputs = self.of_table(read_cells(path, separator, encoding))
+        if self.classifies:
+            return np.array(self.columns.classes)[outputs.argmax(axis=1)]
+        return outputs
 
     def score(self, X: np.ndarray, y: np.ndarray) -> float:
         """The share of right classes, or R^2 = 1 - sum((y - p)^2) / sum((y - mean)^2)."""

@@ -23,7 +23,8 @@ _SHUFFLES = 5
 
 
 def pictures(training: Training) -> list[tuple[str, str, str]]:
-    """For each picture its title, what it shows in words, and a `data:` address.
+    """For each picture its title, what it shows in words, and a `data:` address; or "" if it
+    would be empty.
 
     Raises:
         ModuleNotFoundError: matplotlib is missing; the extra `plot` brings it.
@@ -126,6 +127,9 @@ def _predicted(training: Training) -> tuple[str, str, str]:
 
 def _importance(training: Training) -> tuple[str, str, str]:
     falls = importance(training)
+    if not any(falls.values()):
+        words = "None does: the score is the same if the cells of any column change places"
+        return "Which columns matter", words, ""
     shown = dict(list(falls.items())[:_MOST_BARS])
     ax = _axes(6, 1 + 0.28 * len(shown))
     score = "accuracy" if training.model.classifies else "R²"

@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinygrad_edu.tables.train_command import SUFFIXES, add_reading_arguments
 
 __all__ = ["add_arguments", "run"]
@@ -35,7 +33,9 @@ def run(options: Any) -> int:
             with as_a_whole(options.out) as unfinished:
                 unfinished.write_text(text, "utf-8", newline="")
     except (ModuleNotFoundError, OSError, ValueError) as error:
-        print(f"could not predict: {' '.join(str(error).split())}", file=sys.stderr)
+        from tinygrad_edu.tables.listing import shell
+
+        print(f"could not predict: {shell(error)}", file=sys.stderr)
         return 2
     if options.out is None:
         try:
@@ -76,20 +76,13 @@ def _check_out(options: Any) -> None:
 def _predictions(options: Any) -> tuple[str, list[str]]:
     """The predictions as CSV, and what else is to be said."""
     from tinygrad_edu.data.cells import read_cells
-    from tinygrad_edu.tables.listing import printable
+    from tinygrad_edu.tables.listing import printable, shell
     from tinygrad_edu.tables.model import TableModel
 
     model = TableModel.load(_model_file(options.model))
     columns = model.columns
     cells = read_cells(options.table, options.separator, options.encoding)
-    X = columns.X(cells)
-    outputs = model.outputs(X)
-    finite = np.isfinite(outputs.reshape(len(X), -1)).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            f"{cells.path}, line {cells.lines[np.argmin(finite)]}: the numbers are too large for "
-            f"the model, which was trained with much smaller ones"
-        )
+    X, outputs = model.of_table(cells)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if model.classifies:
@@ -103,11 +96,17 @@ def _predictions(options: Any) -> tuple[str, list[str]]:
     known = {*columns.left_out, *(column.name for column in (*columns.inputs, columns.target))}
     if extra := [printable(name) for name in cells.columns if name not in known]:
         notes.append(f"columns that the model does not know are left alone: {', '.join(extra)}")
+    gaps = {c.name: int(c.is_missing(cells).sum()) for c in columns.inputs}
+    if any(gaps.values()):
+        filled = ", ".join(
+            f"{printable(name)} ({count:,})" for name, count in gaps.items() if count
+        )
+        notes.append(f"missing values are taken to be the means of the training data: {filled}")
     if columns.target.name in cells.columns:
         kind = "accuracy" if model.classifies else "R²"
         try:
             score = model.score(X, columns.y(cells))
             notes.append(f"{kind} on these {len(cells):,} rows: {score:.3f}")
         except ValueError as error:
-            notes.append(f"no {kind}: {' '.join(str(error).split())}")
+            notes.append(f"no {kind}: {shell(error)}")
     return text.getvalue(), notes

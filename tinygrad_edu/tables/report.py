@@ -99,10 +99,14 @@ def _figures(pictures: Sequence[tuple[str, str, str]]) -> list[str]:
     if not pictures:
         return ['<p>There are no pictures without matplotlib: pip install "tinygrad-edu[plot]"</p>']
     return [
-        f'<figure><h2>{_text(title)}</h2><img src="{address}" alt="{_text(words)}">'
+        f"<figure><h2>{_text(title)}</h2>{_image(address, words)}"
         f"<figcaption>{_text(words)}.</figcaption></figure>"
         for title, words, address in pictures
     ]
+
+
+def _image(address: str, words: str) -> str:
+    return f'<img src="{address}" alt="{_text(words)}">' if address else ""
 
 
 def _mistakes(training: Training) -> list[str]:

@@ -35,7 +35,7 @@ def add_arguments(parser: Any) -> None:
         choices=["refuse", "drop", "mean"],
         default="refuse",
         help="what to do with missing values: refuse the file (default), drop the row, or put in "
-        "the mean of the training data",
+        "the mean of the training data and drop only rows without a target",
     )
     parser.add_argument(
         "--kinds",
@@ -94,7 +94,9 @@ def run(options: Any) -> int:
     try:
         return _run(options)
     except (ModuleNotFoundError, OSError, TrainingDiverged, ValueError) as error:
-        print(f"could not train: {' '.join(str(error).split())}", file=sys.stderr)
+        from tinygrad_edu.tables.listing import shell
+
+        print(f"could not train: {shell(error)}", file=sys.stderr)
         return 2
 
 
@@ -123,7 +125,10 @@ def _run(options: Any) -> int:
         printable(task_of(columns, options.task is not None)),
     ]
     if len(used) < len(cells):
-        said.append(f"{len(cells) - len(used):,} rows lack a value and are dropped.")
+        count = len(cells) - len(used)
+        rows = "1 row lacks" if count == 1 else f"{count:,} rows lack"
+        what = "the target" if options.missing == "mean" else "a value"
+        said.append(f"{rows} {what} and {'is' if count == 1 else 'are'} dropped.")
     print(*said, "", table(["column", "kind", "values"], columns_of(columns, used)), "", sep="\n")
     settings = Settings(
         options.hidden,

@@ -11,7 +11,8 @@ from tinygrad_edu import data, optim
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.callbacks import EarlyStopping
 from tinygrad_edu.data.cells import Cells
-from tinygrad_edu.data.columns import MEAN, Columns
+from tinygrad_edu.data.columns import MEAN, REGRESSION, Columns
+from tinygrad_edu.data.kinds import NUMBER
 from tinygrad_edu.nn import Linear, Standardize
 from tinygrad_edu.tables.model import TableModel, root_mean_square
 from tinygrad_edu.trainer import History, Trainer
@@ -115,6 +116,8 @@ def _refuse_few(cells: Cells, columns: Columns, y: np.ndarray) -> None:
             f"{cells.path} has {len(y)} rows that can be used; at least {FEWEST_ROWS} are needed "
             f"to train, validate and test"
         )
+    is_number = columns.target.kind == NUMBER
+    numbers = f"; or predict the number with task={REGRESSION!r}" if is_number else ""
     for label, count in (
         zip(columns.classes, np.bincount(y), strict=True) if columns.classes else ()
     ):
@@ -122,7 +125,7 @@ def _refuse_few(cells: Cells, columns: Columns, y: np.ndarray) -> None:
             raise ValueError(
                 f"{cells.path}: class {label!r:.60} has {count} of the rows; at least "
                 f"{FEWEST_OF_CLASS} are needed to train, validate and test: add some, or take "
-                f"these out"
+                f"these out{numbers}"
             )
 
 
