@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -97,6 +98,27 @@ def test_parameters_are_found_in_lists_tuples_dicts_and_modules():
     layers = ["branches.0", "branches.1.0", "heads.a", *tied]
     assert names == ["scale", "weights.0", *(f"{layer}.{p}" for layer in layers for p in "Wb")]
     assert len(Nest().parameters()) == len(names) - 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "path"),
+    [
+        (lambda new: {"a": {"b": new()}, "a.b": new()}, "parts.a.b"),
+        (lambda new: {1: new(), "1": new()}, "parts.1"),
+        (lambda new: {"a": nn.Linear(1, 1), "a.W": new()}, "parts.a.W"),
+        (lambda new: {1: nn.Tanh(), "1": nn.Tanh()}, "parts.1"),
+    ],
+)
+def test_two_parts_of_one_path_are_refused_and_one_part_twice_is_not(parts, path, tmp_path):
+    net = nn.Module()
+    net.parts = parts(lambda: tg.Tensor(1.0, requires_grad=True))
+    for act in (net.state_dict, net.parameters, lambda: tg.save(net, tmp_path / "net.npz")):
+        with pytest.raises(ValueError, match=f"'{re.escape(path)}'"):
+            act()
+    assert not list(tmp_path.iterdir())
+    tensor = tg.Tensor(1.0, requires_grad=True)
+    net.parts = {1: tensor, "1": tensor}
+    assert list(net.state_dict()) == ["parts.1"]
 
 
 def test_a_tensor_that_needs_no_gradient_is_state_and_no_parameter():

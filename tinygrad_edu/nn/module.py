@@ -65,9 +65,18 @@ class Module:
         """The Tensors of this module and all within it, each with its path: `layers.0.W`.
 
         Those that an operation made do not count, such as an activation that was kept.
+
+        Raises:
+            ValueError: one path leads to two things, as "a.b" in {"a": {"b": v}, "a.b": w}.
         """
+        found: dict[str, Any] = {}
         for path, module in self.named_modules():
             for name, value in _members(vars(module), f"{path}." if path else ""):
+                if found.setdefault(name, value) is not value:
+                    raise ValueError(
+                        f"two parts of this {type(self).__name__} have the path {name!r}, and a "
+                        f"state could hold only one of them: rename a key of a dict"
+                    )
                 if isinstance(value, Tensor) and value.is_input:
                     yield name, value
 
