@@ -147,6 +147,16 @@ def test_a_model_is_saved_and_loaded(suffix, tmp_path):
 
 
 @suffixes
+def test_a_tensor_of_truth_values_is_saved_and_loaded(suffix, tmp_path):
+    models = [tg.nn.Sequential(tg.nn.Linear(2, 3, rng=i)) for i in (0, 1)]
+    for model, mask in zip(models, ([True, False], [False, False]), strict=True):
+        model.mask = tg.Tensor(mask)
+    tg.save(models[0], tmp_path / f"net{suffix}")
+    tg.load_into(models[1], tmp_path / f"net{suffix}")
+    assert_same(models[1].state_dict(), models[0].state_dict())
+
+
+@suffixes
 def test_models_without_tensors_are_models(suffix, tmp_path):
     tg.save(tg.nn.ReLU(), tmp_path / f"net{suffix}")
     tg.load_into(tg.nn.ReLU(), tmp_path / f"net{suffix}")

@@ -62,9 +62,11 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         changed = True
         _take_over(trainer, arrays, about)
     except Exception as error:
-        if changed:
-            _take_over(trainer, *before)
-        raise ValueError(f"the training in {path} cannot go on here: {error}") from error
+        try:
+            if changed:
+                _take_over(trainer, *before)
+        finally:
+            raise ValueError(f"the training in {path} cannot go on here: {error}") from error
 
 
 def put_back(trainer: Trainer, before: tuple[Arrays, dict[str, Any]]) -> None:

@@ -55,7 +55,7 @@ def checked_state(
                 f"{name} has shape {own[name].shape} in this {kind}, shape {array.shape} in the "
                 f"state"
             )
-        if array.dtype.kind not in "fiu":
+        if array.dtype.kind not in "fiu" and not array.dtype == own[name].dtype == bool:
             raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return arrays
 
