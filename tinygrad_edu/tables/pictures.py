@@ -51,7 +51,7 @@ def importance(training: Training) -> dict[str, float]:
         for _ in range(_SHUFFLES):
             X[:, mine] = test.X[rng.permutation(len(X)), mine]
             scores.append(model.score(X, test.y))
-        falls[column.name] = test.score - float(np.mean(scores))
+        falls[column.name] = float(np.mean(test.score - np.array(scores)))
     return dict(sorted(falls.items(), key=lambda item: -item[1]))
 
 
