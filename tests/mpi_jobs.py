@@ -190,8 +190,21 @@ def refused():
 
     for loss in (weighted, root, total, steep):
         raises(ValueError, "the loss cannot be computed in shares", fit, loss)
+    # A class that only one row in thousands has, with a weight of its own.
+    often = (np.arange(4000) == 3).astype(int)
+    many = {"X": X[np.arange(4000) % len(X)], "y": 2 * often}
+    raises(ValueError, "the loss cannot be computed in shares", fit, weighted, **many)
     raises(ValueError, "the model cannot", lambda: fit(model=Normalised((2, 6, 3), rng=0)))
-    raises(ValueError, "float16", lambda: fit(model=tg.nn.MLP((2, 6, 3), rng=0, dtype="e")))
+
+    class NormalisedInTraining(tg.nn.Module):
+        def forward(self, x):
+            return x - np.mean(x, axis=0) if self.training else x
+
+    layers = NormalisedInTraining(), tg.nn.Dropout(0.5, rng=0), tg.nn.Linear(2, 3, rng=0)
+    raises(ValueError, "the model cannot", lambda: fit(model=tg.nn.Sequential(*layers)))
+    for kind in (np.float16, np.longdouble):
+        name = np.dtype(kind).name
+        raises(ValueError, name, lambda kind=kind: fit(model=tg.nn.MLP((2, 6, 3), dtype=kind)))
     # On the last rank something is different.
     raises(ValueError, "differ in X (shape", lambda: fit(X=X + 1e-12 * last))
     raises(ValueError, "differ in y (shape", lambda: fit(y=np.where(last, y[::-1], y)))
@@ -265,7 +278,7 @@ def stopping():
         def forward(self, x):
             # Before the first step four calls find out whether there can be shares.
             self.calls += self.training
-            if self.calls == 4 + 4 and last:
+            if self.training and self.calls == 4 + 4 and last:
                 os.kill(os.getpid(), signal.SIGINT)
             return super().forward(x)
 
@@ -302,6 +315,21 @@ def apart():
     raises(RuntimeError, "the state of rng", lambda: trained(comm, callbacks=[draw]))
     fit = {"epochs": 150, "batch_size": None}
     raises(RuntimeError, "after step 100 ", lambda: trained(comm, callbacks=[Change()], fit=fit))
+
+
+def turning():
+    """A loss that stops being a mean over the rows is refused, though it began as one."""
+
+    def flooding(outputs, y):
+        return abs(tg.cross_entropy(outputs, y) - 1.09) + 1.09
+
+    for epochs, when in ((3, 3), (150, 100)):
+        net = tg.nn.Sequential(tg.nn.Linear(2, 3, rng=0))
+        for p in net.parameters():
+            p.data = p.data * 0
+        sgd = tg.optim.SGD(net.parameters(), lr=0.5)
+        trainer = tg.Trainer(net, sgd, flooding, comm=comm)
+        raises(ValueError, f"after {when} steps", trainer.fit, X, y, epochs, progress=False)
 
 
 def random_layers():

@@ -60,9 +60,9 @@ def test_what_is_kept_of_a_training_on_ranks(tmp_path):
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_agree_or_say_why_not(ranks):
-    status, out, err = end(start(ranks, "refused,diverging,apart,stopping"))
+    status, out, err = end(start(ranks, "refused,diverging,apart,turning,stopping"))
     assert status == 0, err
-    assert out.count("done") == 4
+    assert out.count("done") == 5
     # One of them speaks for all.
     assert err.count("interrupted after ") == 4
 

@@ -12,6 +12,7 @@ from tinygrad_edu.tensor import plain
 __all__ = [
     "checked_state",
     "described",
+    "draws",
     "generator_state",
     "hyperparameters",
     "random_generators",
@@ -104,9 +105,18 @@ def random_generators(model: Any) -> dict[str, Any]:
     found = {}
     for path, module in model.named_modules():
         for name, value in vars(module).items():
-            if isinstance(value, (np.random.Generator, np.random.RandomState)):
+            if _is_generator(value):
                 found[f"{path}.{name}" if path else name] = value
     return found
+
+
+def draws(module: Any) -> bool:
+    """Whether a module itself, not one within it, has a random generator."""
+    return any(_is_generator(value) for value in vars(module).values())
+
+
+def _is_generator(value: Any) -> bool:
+    return isinstance(value, (np.random.Generator, np.random.RandomState))
 
 
 def generator_state(generator: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.parallel import alike
 from tinygrad_edu.parallel.job import Job, shared
-from tinygrad_edu.parallel.shares import check_shares
+from tinygrad_edu.parallel.shares import check_loss, check_shares, tried_rows
 from tinygrad_edu.state import described
 from tinygrad_edu.tensor import plain
 
@@ -64,6 +64,7 @@ class DataParallel:
         self.asked = False
         self._weight = 0.0
         self._optimizer: Optimizer | None = None
+        self._tried: tuple[np.ndarray, np.ndarray]
 
     def share(self, rows: int) -> slice:
         """The rows of a batch that are this rank's; the first ranks may have one more."""
@@ -100,7 +101,9 @@ class DataParallel:
         self.job.agree("the comparison of settings", facts, otherwise)
         first = alike.state(trainer) if self.job.rank == 0 else None
         alike.take_over(trainer, self.job.comm.bcast(first), self.job.rank)
-        self.job.on_all("the trial of shares", lambda: check_shares(trainer, batches.X, batches.y))
+        rows = tried_rows(batches.y)
+        self._tried = batches.X[rows], batches.y[rows]
+        self.job.on_all("the trial of shares", lambda: check_shares(trainer, *self._tried))
         return batches, epochs
 
     def summed(self, trainer: Trainer, loss: float, by_tape: bool) -> float:
@@ -114,6 +117,11 @@ class DataParallel:
         steps = len(trainer.history)
         if steps % _COMPARED == 0 and steps:
             self.compare(trainer)
+            # After 1, 2, 4, 8, ... times a hundred steps: a loss that was a mean of its parts at
+            # the beginning may be none later.
+            times = steps // _COMPARED
+            if times & (times - 1) == 0:
+                self._try_loss(trainer)
         optimizer, weight = trainer.optimizer, self._weight
         if optimizer is not self._optimizer:
             self._optimizer = optimizer
@@ -169,6 +177,9 @@ class DataParallel:
         )
         self.job.agree("the comparison of parameters", alike.checksums(trainer), otherwise)
 
+    def _try_loss(self, trainer: Trainer) -> None:
+        self.job.on_all("the trial of the loss", lambda: check_loss(trainer, *self._tried))
+
     def shared(self, error: E) -> E:
         """An error that all ranks raise at this place."""
         return shared(error)
@@ -176,6 +187,7 @@ class DataParallel:
     def finish(self, trainer: Trainer) -> None:
         """The end of the steps of a fit."""
         self.compare(trainer)
+        self._try_loss(trainer)
         self.agree_to_stop(trainer)
 
     def measured(self, model: Module, X: np.ndarray, measure: Callable[[Any], T]) -> T:
