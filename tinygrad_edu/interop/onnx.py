@@ -1,7 +1,7 @@
 """Models as ONNX files, which onnxruntime and many other tools run.
 
 A model is recorded as it computes a few samples, and what was recorded is written down node by
-node, so that any `forward` can be exported whose operations ONNX has. It is recorded with two
+node, so that any `forward` can be exported whose operations ONNX has. It is recorded with several
 batch sizes: what differs between them would hold for one size alone, and is refused.
 """
 
@@ -25,7 +25,8 @@ from tinygrad_edu.tracing import CompileError, Trace, tracing
 __all__ = ["to_onnx"]
 
 # With 1 sample an axis could be taken for one that is broadcast, or squeezed away: that shows here.
-_SIZES = 3, 1
+# An even and larger size shows what depends on the parity, or begins above a few samples.
+_SIZES = 3, 1, 258
 _MOST_BYTES = 2**31 - 2**20
 
 
@@ -105,9 +106,20 @@ def _rows(model: Module, example: Any) -> np.ndarray:
 
 
 def _graph(model: Module, rows: np.ndarray) -> tuple[Graph, Pair]:
-    """The graph of a model, and what it returned for both batch sizes."""
-    runs = [_recorded(model, rows[np.arange(n) % len(rows)]) for n in _SIZES]
-    tapes = [Tape(y) for _, y in runs]
+    """The graph of a model, and what it returned for the first two batch sizes."""
+    first, *others = [_recorded(model, rows[np.arange(n) % len(rows)]) for n in _SIZES]
+    graphs = [
+        _graph_of_two(model, first, other, (_SIZES[0], n))
+        for other, n in zip(others, _SIZES[1:], strict=True)
+    ]
+    if any(graph.nodes != graphs[0].nodes for graph in graphs):
+        raise _other_for(model, _SIZES)
+    return graphs[0], (first[1], others[0][1])
+
+
+def _graph_of_two(model: Module, one: Pair, two: Pair, sizes: tuple[int, int]) -> Graph:
+    """The graph of what was recorded, from input to output, with two batch sizes."""
+    tapes = [Tape(y) for _, y in (one, two)]
     pairs = list(zip(*tapes, strict=False))
     positions = [{entry: i for i, entry in enumerate(tape)} for tape in tapes]
     same = len(tapes[0]) == len(tapes[1]) and all(
@@ -117,20 +129,23 @@ def _graph(model: Module, rows: np.ndarray) -> tuple[Graph, Pair]:
         for a, b in pairs
     )
     if not same:
-        raise ValueError(
-            f"{type(model).__name__} does something else for {_SIZES[0]} samples than for "
-            f"{_SIZES[1]}, where a graph is the same for all: do not branch on x.shape[0], nor "
-            f"squeeze or drop its first axis"
-        )
-    source = runs[0][0], runs[1][0]
-    if source[0] not in positions[0]:
+        raise _other_for(model, sizes)
+    if one[0] not in positions[0]:
         raise ValueError(f"what {type(model).__name__} returns does not depend on x")
-    graph = Graph(source, _SIZES, _names(model))
+    graph = Graph((one[0], two[0]), sizes, _names(model))
     for pair in pairs:
         if pair[0].primitive is not None:
             graph.add(pair, translated)
-    graph.finish(runs[0][1])
-    return graph, (runs[0][1], runs[1][1])
+    graph.finish(one[1])
+    return graph
+
+
+def _other_for(model: Module, sizes: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{type(model).__name__} does something else for {sizes[0]} samples than for "
+        f"{sizes[-1]}, where a graph is the same for all: do not branch on x.shape[0], nor "
+        f"squeeze or drop its first axis"
+    )
 
 
 def _recorded(model: Module, rows: np.ndarray) -> tuple[Entry, Entry]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import string
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -184,7 +185,11 @@ def _rearranged(graph: Graph, pair: Pair) -> str:
     """Any choice of values within each sample: their places are found by rearranging numbers."""
     entry = pair[0]
     for i in range(1, len(entry.values)):
-        graph.fixed(pair, i, "index")
+        index = graph.fixed(pair, i, "index")
+        first = index[0] if isinstance(index, tuple) and index else index
+        # A slice that takes all of a few samples need not take all of many.
+        if isinstance(first, slice) and first.indices(sys.maxsize) != (0, sys.maxsize, 1):
+            raise untranslated(entry, "what drops or moves samples")
     places = []
     for each, n in zip(pair, graph.sizes, strict=True):
         shape = each.inputs[0].y.shape
