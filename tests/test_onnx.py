@@ -87,6 +87,27 @@ def test_every_activation_is_right_far_out_too(tmp_path, activation, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("f", [tg.sigmoid, tg.softplus])
+def test_small_values_are_right_to_the_last_digits(tmp_path, f, dtype):
+    X = np.array([0, 1, -1, -5, -9, -15, -17, -30, -40, -80], dtype)[:, None]
+    tg.to_onnx(Own(lambda x, W: f(x), dtype), tmp_path / "net.onnx", X)
+    (y,) = session(tmp_path / "net.onnx").run(None, {"x": X})
+    np.testing.assert_allclose(y, f(X), rtol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("f", [tg.softmax, tg.log_softmax, tg.logsumexp])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_masked_values_are_those_of_the_net(tmp_path, f, axis, dtype):
+    inf = np.inf
+    X = np.array([[-inf] * 3, [1, -inf, 2], [inf, 2, -inf], [inf, 1, inf], [1, 2, 3]], dtype)
+    net = Own(lambda x, W: f(x, axis=axis), dtype)
+    tg.to_onnx(net, tmp_path / "net.onnx", X)
+    (y,) = session(tmp_path / "net.onnx").run(None, {"x": X})
+    np.testing.assert_allclose(y, net(tg.Tensor(X)).data, rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("stride", "padding", "pool"), [(1, 0, 2), (2, 1, 2), (3, 2, 1)])
 def test_images(tmp_path, stride, padding, pool, dtype):
     net = nn.Sequential(

@@ -83,13 +83,30 @@ def _linear(graph: Graph, pair: Pair) -> str:
     return graph.node("Add", [graph.node("MatMul", [x, W]), b])
 
 
-def _softplus(graph: Graph, pair: Pair) -> str:
-    """max(x, 0) + log(1 + exp(-|x|)), since the Softplus of onnxruntime overflows in float64."""
+def _sigmoid(graph: Graph, pair: Pair) -> str:
+    """1 / (1 + exp(-x)), as small as it is, where the Sigmoid of onnxruntime stops at 1e-7."""
     dtype = pair[0].y.dtype
     x = graph.argument(pair, 0, dtype)
     zero, one = (graph.constant(np.asarray(n, dtype)) for n in (0, 1))
     small = graph.node("Exp", [graph.node("Neg", [graph.node("Abs", [x])])])
-    log = graph.node("Log", [graph.node("Add", [small, one])])
+    below = graph.node("Add", [small, one])
+    above = graph.node("Where", [graph.node("GreaterOrEqual", [x, zero]), one, small])
+    return graph.node("Div", [above, below])
+
+
+def _softplus(graph: Graph, pair: Pair) -> str:
+    """max(x, 0) + log1p(exp(-|x|)), since the Softplus of onnxruntime overflows in float64.
+
+    With w = 1 + u as it is rounded, log1p(u) is log(w) * u / (w - 1), or u where w is 1.
+    """
+    dtype = pair[0].y.dtype
+    x = graph.argument(pair, 0, dtype)
+    zero, one = (graph.constant(np.asarray(n, dtype)) for n in (0, 1))
+    u = graph.node("Exp", [graph.node("Neg", [graph.node("Abs", [x])])])
+    w = graph.node("Add", [u, one])
+    ratio = graph.node("Div", [u, graph.node("Sub", [w, one])])
+    log = graph.node("Mul", [graph.node("Log", [w]), ratio])
+    log = graph.node("Where", [graph.node("Equal", [w, one]), u, log])
     return graph.node("Add", [graph.node("Max", [x, zero]), log])
 
 
@@ -101,16 +118,48 @@ def _leaky_relu(graph: Graph, pair: Pair) -> str:
     return graph.node("Where", [graph.node("Greater", [x, zero]), x, low])
 
 
-def _along(operator: str) -> Translation:
-    """An operator that goes along one axis."""
+def _shifted(graph: Graph, pair: Pair) -> tuple[str, str, str]:
+    """x minus its maximum along the axis; that maximum; and sum(exp(x - maximum)).
 
-    def translate(graph: Graph, pair: Pair) -> str:
-        axis = graph.fixed(pair, 1, "axis", -1)
-        if not isinstance(axis, (int, np.integer)):
-            raise untranslated(pair[0], f"axis={axis}")
-        return graph.node(operator, [graph.argument(pair, 0, pair[0].y.dtype)], axis=int(axis))
+    As in tinygrad_edu.calculus.neural an infinite maximum is itself at 0 and all else at -inf, so
+    that no inf - inf arises. The operators Softmax, LogSoftmax and ReduceLogSumExp would give NaN.
+    """
+    entry = pair[0]
+    dtype, axis = entry.y.dtype, graph.fixed(pair, 1, "axis", -1)
+    x = graph.argument(pair, 0, dtype)
+    lowest, zero, none = (
+        graph.constant(np.asarray(n, dtype)) for n in (np.finfo(dtype).min, 0, -np.inf)
+    )
+    top = graph.node("Max", [_reduced(graph, "ReduceMax", x, entry, axis, True), lowest])
+    endless = graph.node("IsInf", [top])
+    beside = graph.node("Where", [graph.node("Equal", [x, top]), zero, none])
+    finite = graph.node("Where", [endless, zero, top])
+    shifted = graph.node("Where", [endless, beside, graph.node("Sub", [x, finite])])
+    total = _reduced(graph, "ReduceSum", graph.node("Exp", [shifted]), entry, axis, True)
+    return shifted, top, total
 
-    return translate
+
+def _softmax(graph: Graph, pair: Pair) -> str:
+    shifted, _, total = _shifted(graph, pair)
+    one = graph.constant(np.ones((), pair[0].y.dtype))  # below it is 0, if all are -inf
+    return graph.node("Div", [graph.node("Exp", [shifted]), graph.node("Max", [total, one])])
+
+
+def _log_softmax(graph: Graph, pair: Pair) -> str:
+    shifted, _, total = _shifted(graph, pair)
+    one = graph.constant(np.ones((), pair[0].y.dtype))
+    return graph.node("Sub", [shifted, graph.node("Log", [graph.node("Max", [total, one])])])
+
+
+def _logsumexp(graph: Graph, pair: Pair) -> str:
+    keepdims = graph.fixed(pair, 2, "keepdims", False)
+    _, top, total = _shifted(graph, pair)
+    y = graph.node("Add", [graph.node("Log", [total]), top])
+    if keepdims:
+        return y
+    ndim, axis = pair[0].inputs[0].y.ndim, graph.fixed(pair, 1, "axis", -1)
+    axes = normalize_axis_tuple(range(ndim) if axis is None else axis, ndim)
+    return graph.node("Squeeze", [y, graph.constant(np.array(axes, np.int64), "axes")])
 
 
 def _reduction(operator: str) -> Translation:
@@ -134,13 +183,6 @@ def _reduced(graph: Graph, operator: str, x: str, entry: Entry, axis: Any, keepd
     axes = normalize_axis_tuple(range(ndim) if axis is None else axis, ndim)
     inputs = [x, graph.constant(np.array(axes, np.int64), "axes")]
     return graph.node(operator, inputs, keepdims=int(keepdims), noop_with_empty_axes=1)
-
-
-def _logsumexp(graph: Graph, pair: Pair) -> str:
-    entry = pair[0]
-    axis, keepdims = graph.fixed(pair, 1, "axis", -1), graph.fixed(pair, 2, "keepdims", False)
-    x = graph.argument(pair, 0, entry.y.dtype)
-    return _reduced(graph, "ReduceLogSumExp", x, entry, axis, keepdims)
 
 
 def _variance(graph: Graph, pair: Pair) -> str:
@@ -313,12 +355,12 @@ TRANSLATIONS: dict[str, Translation] = {
     "np.where": _where,
     "tg.astype": _astype,
     "tg.relu": _elementwise("Relu"),
-    "tg.sigmoid": _elementwise("Sigmoid"),
+    "tg.sigmoid": _sigmoid,
     "tg.softplus": _softplus,
     "tg.leaky_relu": _leaky_relu,
     "tg.linear": _linear,
-    "tg.softmax": _along("Softmax"),
-    "tg.log_softmax": _along("LogSoftmax"),
+    "tg.softmax": _softmax,
+    "tg.log_softmax": _log_softmax,
     "tg.logsumexp": _logsumexp,
     "np.sum": _reduction("ReduceSum"),
     "np.mean": _reduction("ReduceMean"),
