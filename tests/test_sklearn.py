@@ -23,6 +23,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import has_fit_parameter
 
 from tinygrad_edu.sklearn import MLPClassifier, MLPRegressor
 
@@ -157,6 +158,27 @@ def test_it_trains_as_scikit_learn_does(kind, more):
         assert ours.loss_ == ours.loss_curve_[-1]
 
 
+@pytest.mark.parametrize("kind", ["classes", "binary", "labels"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_probabilities_that_are_all_but_0_and_1_count_as_in_scikit_learn(kind, dtype):
+    X, y = tg.data.wine()
+    y = {"classes": y, "binary": y == 1, "labels": np.column_stack([y == 1, y > 0]).astype(int)}[
+        kind
+    ]
+    w = np.random.default_rng(0).uniform(0.1, 3, len(X)) if kind != "labels" else None
+    theirs = neural_network.MLPClassifier((), learning_rate_init=0.1, max_iter=40, random_state=0)
+    ours = MLPClassifier((), learning_rate_init=0.1, max_iter=40, random_state=0)
+    for weights in [None, w] if has_fit_parameter(theirs, "sample_weight") else [None]:
+        more = {} if weights is None else {"sample_weight": weights}
+        ours.fit(X.astype(dtype), y, **more)
+        theirs.fit(X.astype(dtype), y, **more)
+        assert (np.finfo(dtype).eps > 1 - ours.predict_proba(X.astype(dtype)).max(axis=1)).any()
+        assert ours.n_iter_ == theirs.n_iter_
+        exact = 1e-9 if dtype is np.float64 else 1e-3
+        np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=exact)
+        assert_same_net(ours, theirs, tolerance=exact)
+
+
 def test_the_rules_for_the_end_were_met():
     # Otherwise the comparisons above would say nothing about them.
     X, y = some_data("one")
@@ -172,11 +194,10 @@ def test_sample_weights_are_those_of_scikit_learn(kind):
     X, y = some_data(kind)
     w = np.random.default_rng(1).uniform(0.1, 3, len(X))
     ours, theirs = both(kind, hidden_layer_sizes=8, max_iter=10, batch_size=40, random_state=0)
-    ours.fit(X, y, sample_weight=w)
-    try:
-        theirs.fit(X, y, sample_weight=w)
-    except TypeError:
+    if not has_fit_parameter(theirs, "sample_weight"):
         pytest.skip("scikit-learn's MLPs take weights from 1.7 on")
+    ours.fit(X, y, sample_weight=w)
+    theirs.fit(X, y, sample_weight=w)
     assert_same_net(ours, theirs)
 
 

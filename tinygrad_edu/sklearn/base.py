@@ -153,8 +153,6 @@ class BaseMLP(BaseEstimator):
             validate = self._validation(X, y, weights, held_out)
         if weights is not None:
             targets = np.column_stack([targets, weights])
-        elif self.out_activation_ == "softmax":
-            targets = targets.argmax(axis=1)
         self._training.run(
             self,
             X[rows],

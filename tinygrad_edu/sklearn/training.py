@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tinygrad_edu import optim
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.nn import MLP
+from tinygrad_edu.rules import primitive
 from tinygrad_edu.trainer import History, Trainer, TrainingDiverged
 
 __all__ = ["ACTIVATIONS", "Training", "new_net"]
@@ -35,6 +36,37 @@ def new_net(sizes: list[int], activation: str, random_state: Any, dtype: Any) ->
     return net
 
 
+def _clipped(p: Any) -> Any:
+    """Probabilities that are not nearer to 0 and 1 than 1 is to the next number of their dtype."""
+    eps = np.finfo(p.dtype).eps
+    return np.clip(p, eps, 1 - eps)
+
+
+@primitive
+def cross_entropy(z: Any, p: Any, y: Any, share: Any) -> Any:
+    """sum(share * -log(p)), with the p of the class of each row, clipped.
+
+    Shapes: the logits z, p = softmax(z) and y, of 0 and a 1 in each row: (n, classes); share, what
+    a row counts: (n, 1) or one number.
+    """
+    return -np.add.reduce(np.log(_clipped(np.einsum("ij,ij->i", p, y)))[:, None] * share, None)
+
+
+@primitive
+def binary_cross_entropy(z: Any, p: Any, y: Any, share: Any) -> Any:
+    """sum(share * -log(p)) where y is 1, with 1 - p for p where it is 0; p is clipped.
+
+    Shapes: the logits z, p = sigmoid(z) and y, of 0 and 1: (n, outputs); share as above.
+    """
+    p = _clipped(p)
+    return -np.add.reduce(np.log(np.where(y > 0, p, 1 - p)) * share, None)
+
+
+# Of the unclipped loss, as in scikit-learn. The gradient of z is all of it: none comes through p.
+for _loss in (cross_entropy, binary_cross_entropy):
+    _loss.derivative(lambda g, _, z, p, y, share: (p - y) * (g * share), None, None, None)
+
+
 class Objective:
     """The loss for each kind of outputs, with scikit-learn's penalty.
 
@@ -42,7 +74,9 @@ class Objective:
 
     for a minibatch of n rows. The loss of a row is a sum over the outputs, of (z - y)**2 / 2 for
     "identity", the binary cross-entropy for "logistic", the cross-entropy for "softmax". If rows
-    have weights, the mean is a weighted one, and n the sum of the weights.
+    have weights, the mean is a weighted one, and n the sum of the weights. As in scikit-learn
+    probabilities are clipped for the loss, but not for its gradients: where they are all but 0 or
+    1, the loss says less than the gradients do.
 
     Args:
         kind: what comes after the last layer.
@@ -58,13 +92,12 @@ class Objective:
         self.weighted = weighted
 
     def __call__(self, z: Any, y: Any) -> Any:
+        n, share = len(y), 1 / len(y)
         if self.weighted:
-            w = y[:, -1]
+            w = y[:, -1:]
             n = np.sum(w)
-            loss = np.vdot(w, self._of_rows(z, y[:, :-1])) / n
-        else:
-            n = len(y)
-            loss = self._mean(z, y)
+            y, share = y[:, :-1], w / n
+        loss = self._sum(z, y, share)
         if not self.alpha:
             return loss
         return loss + (0.5 * self.alpha / n) * neural.sum_of_squares(*self.weights)
@@ -75,19 +108,12 @@ class Objective:
             (self.alpha, self.weighted) == (other.alpha, other.weighted)
         )
 
-    def _mean(self, z: Any, y: Any) -> Any:
+    def _sum(self, z: Any, y: Any, share: Any) -> Any:
         if self.kind == "softmax":
-            return neural.cross_entropy(z, y)
+            return cross_entropy(z, neural.softmax(z), y, share)
         if self.kind == "logistic":
-            return neural.binary_cross_entropy(z, y) * z.shape[1]
-        return neural.mse(z, y) * (0.5 * z.shape[1])
-
-    def _of_rows(self, z: Any, y: Any) -> Any:
-        if self.kind == "softmax":
-            return -np.sum(neural.log_softmax(z) * y, axis=1)
-        if self.kind == "logistic":
-            return np.sum(neural.softplus(z) - y * z, axis=1)
-        return np.sum(np.square(z - y), axis=1) * 0.5
+            return binary_cross_entropy(z, neural.sigmoid(z), y, share)
+        return 0.5 * np.sum(np.square(z - y) * share)
 
 
 class Adam(optim.Adam):
