@@ -195,11 +195,14 @@ class Called(nn.Tanh):
 
 
 def test_modules_without_a_counterpart_are_named():
+    patched = nn.Linear(2, 2)
+    patched.forward = lambda x: 2 * x
     for net, name in (
         (nn.Sequential(nn.ReLU(), Own()), r"layers\.1 is a Own"),
         (nn.Sequential(nn.Sequential(Doubled(2, 2))), r"layers\.0\.layers\.0 is a Doubled"),
         (nn.Sequential(Called()), r"layers\.0 is a Called"),
         (Own(), "the model is a Own"),
+        (nn.Sequential(patched), r"layers\.0 is a Linear"),
         (nn.Sequential(np.tanh), r"layers\.0 is a ufunc"),
     ):
         with pytest.raises(TypeError, match=f"{name}.*to_onnx"):
@@ -279,6 +282,32 @@ def test_other_names_are_told(torch):
         tg.load_torch(net, state, {**names, "layers.9.W": "fc1.weight"})
 
 
+def test_classes_that_extend_a_layer_keep_its_weights_as_it_does():
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return 2 * (x @ self.W + self.b)
+
+    net, W = nn.Sequential(Scaled(2, 2)), np.array([[1.0, 2], [3, 4]])
+    tg.load_torch(net, {"0.weight": W, "0.bias": np.zeros(2)})
+    assert np.array_equal(net.layers[0].W.data, W.T)
+    names = {"layers.0.W": "fc.weight", "layers.0.b": "fc.bias"}
+    tg.load_torch(net, {"fc.weight": W + 1, "fc.bias": np.zeros(2)}, names)
+    assert np.array_equal(net.layers[0].W.data, W.T + 1)
+
+
+@pytest.mark.parametrize("names", [["a"], "ab", [("b", "0.bias")]])
+def test_names_are_a_dict(names):
+    with pytest.raises(TypeError, match="name here: name there"):
+        tg.load_torch(nn.Linear(2, 2), {}, names)
+
+
+def test_one_array_is_not_taken_twice():
+    net = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1))
+    state = {"0.weight": np.eye(2), "0.bias": np.zeros(2), "1.bias": np.zeros(2)}
+    with pytest.raises(ValueError, match=r"\['layers.0.W', 'layers.1.W'\] would all be 0.weight"):
+        tg.load_torch(net, state, {"layers.1.W": "0.weight"})
+
+
 def test_files_of_safetensors_are_read(torch, tmp_path):
     theirs = torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(12)])
     path = tmp_path / "net.safetensors"
@@ -288,7 +317,7 @@ def test_files_of_safetensors_are_read(torch, tmp_path):
     tg.load_torch(other, theirs)
     assert bits(net) == bits(other)
     torch.save(theirs.state_dict(), tmp_path / "net.pt")
-    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+    with pytest.raises(ValueError, match=r"must end in \.safetensors; .*weights_only=True"):
         tg.load_torch(net, tmp_path / "net.pt")
 
 

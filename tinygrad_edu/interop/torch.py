@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,8 @@ class _Converter:
         """The counterpart of a module."""
         if id(module) not in self._modules:
             make = _MODULES.get(getattr(type(module), "forward", None))
-            if make is None or type(module).__call__ is not Module.__call__:
+            own = "forward" in vars(module) or type(module).__call__ is not Module.__call__
+            if make is None or own:
                 raise TypeError(
                     f"{path or 'the model'} is a {type(module).__name__}, for which PyTorch has no "
                     f"module: build it there by hand, or take the model elsewhere with tg.to_onnx, "
@@ -218,7 +220,8 @@ def load_torch(model: Module, state: Any, names: Mapping[str, str] | None = None
 
     The names of PyTorch are found from those here: the layers of a Sequential have their numbers
     alone, as "0.weight" for "layers.0.W"; W is "weight" and b is "bias"; other attributes go by
-    the same names. The weights of Linear and Maxout layers are transposed.
+    the same names. The weights of Linear and Maxout layers, and of classes that extend them, are
+    transposed.
 
     The order of the arrays is not used: files of safetensors are not in the order of the layers.
 
@@ -232,8 +235,8 @@ def load_torch(model: Module, state: Any, names: Mapping[str, str] | None = None
     Raises:
         KeyError: an array is missing, or one is left over; a name in `names` that the model lacks.
         ValueError: a shape that does not fit, a dtype that the model's cannot hold exactly, or an
-            array of PyTorch that has no values.
-        TypeError: `model` is no module, or `state` is none of these.
+            array of PyTorch that has no values; one array for two Tensors; a file of torch.save.
+        TypeError: `model` is no module, `names` is no dict, or `state` is none of these.
 
     Example:
         >>> import tinygrad_edu as tg
@@ -246,6 +249,8 @@ def load_torch(model: Module, state: Any, names: Mapping[str, str] | None = None
     """
     if not isinstance(model, Module):
         raise TypeError(f"load_torch takes a module, as tg.nn.MLP, got {type(model).__name__}")
+    if not isinstance(names, (Mapping, type(None))):
+        raise TypeError(f"names must be {{name here: name there}}, got {type(names).__name__}")
     theirs = _arrays(state)
     own = dict(model.named_parameters())
     there = _names_there(model)
@@ -253,6 +258,10 @@ def load_torch(model: Module, state: Any, names: Mapping[str, str] | None = None
         raise KeyError(f"names has {sorted(unknown)}; this {type(model).__name__} has {list(own)}")
     there |= {name: (other, there[name][1]) for name, other in dict(names or {}).items()}
     expected = {other for other, _ in there.values()}
+    for other in expected:
+        takers = [name for name in there if there[name][0] == other]
+        if len({id(own[name]) for name in takers}) > 1:
+            raise ValueError(f"{takers} would all be {other}: give each a name of its own in names")
     if expected != theirs.keys():
         lacks = {n: f"{o} {_shape(own[n], t)}" for n, (o, t) in there.items() if o not in theirs}
         extra = {o: array.shape for o, array in theirs.items() if o not in expected}
@@ -291,15 +300,27 @@ def _names_there(model: Module) -> dict[str, tuple[str, bool]]:
                 step = step.removeprefix("layers.")
             last = holder
             parts.append(step)
-        forward, name = type(modules[last]).forward, parts.pop()
+        forward, name = _kind(modules[last]), parts.pop()
         parts.append(_NAMES.get(forward, {}).get(name, name))
         found[path] = ".".join(parts), (forward, name) in _TRANSPOSED
     return found
 
 
+def _kind(module: Module) -> Any:
+    """The `forward` of the layer that a module is, or extends: what it does with W is its own."""
+    forwards = (getattr(kind, "forward", None) for kind in type(module).__mro__)
+    return next((forward for forward in forwards if forward in _NAMES), None)
+
+
 def _arrays(state: Any) -> dict[str, np.ndarray]:
     """The arrays of a state by name."""
     if isinstance(state, (str, os.PathLike)):
+        if Path(state).suffix.lower() not in (".safetensors", ".npz"):
+            raise ValueError(
+                f"the name of {state} must end in .safetensors; what torch.save wrote is read by "
+                f"PyTorch: tg.load_torch(model, torch.load({os.fspath(state)!r}, "
+                f"weights_only=True))"
+            )
         return read_arrays(state)[0]
     if not isinstance(state, Mapping) and callable(getattr(state, "state_dict", None)):
         state = state.state_dict()
