@@ -3,8 +3,10 @@
 Each function is run by all ranks. What it asserts it asserts on each of them.
 """
 
+import copy
 import itertools
 import os
+import pickle
 import signal
 import sys
 from pathlib import Path
@@ -101,6 +103,24 @@ def kinds():
         together.optimizer.state_dict()["t"].tolist() == alone.optimizer.state_dict()["t"].tolist()
     )
     assert abs(np.diff([t.model.b.W.grad for t in (alone, together)], axis=0)).max() < 1e-6
+
+
+def copied():
+    """A copy of a trainer trains as the trainer would."""
+    other = comm.Dup()
+    fit = {"epochs": 2, "batch_size": 5, "progress": False}
+    for communicator, copy_of in (
+        (other, copy.deepcopy),
+        (comm, lambda t: pickle.loads(pickle.dumps(t))),
+    ):
+        trainer = trained(communicator)
+        again = copy_of(trainer)
+        again.fit(X, y, **fit)
+        trainer.fit(X, y, **fit)
+        assert difference(trainer, again) == 0
+    raises(
+        TypeError, "COMM_WORLD", pickle.dumps, tg.Trainer(again.model, again.optimizer, comm=other)
+    )
 
 
 def begin():
@@ -214,6 +234,27 @@ def refused():
     raises(ValueError, "layers.0.W (shape (2, 6)", lambda: fit(model=tg.nn.MLP((2, 6 + last, 3))))
     raises(ValueError, "X holds nan", lambda: fit(X=X * np.nan))
     raises(TypeError, "comm must be a communicator", lambda: fit(comm=MPI))
+    raises(ValueError, "COMM_NULL", lambda: fit(comm=MPI.COMM_NULL))
+
+    def with_address(outputs, y):
+        raise ValueError(f"nothing for <object at 0x{comm.rank:x}>")
+
+    raises(ValueError, "nothing for", fit, with_address)
+
+    class Local(Exception):
+        pass
+
+    for kind, seen in (
+        (FileExistsError, FileExistsError),
+        (Local, Local if first else RuntimeError),
+    ):
+
+        class OfFirst(tg.Callback):
+            def on_fit_start(self, trainer, kind=kind):
+                if trainer.is_main:
+                    raise kind("a file")
+
+        raises(seen, "a file", lambda: fit(callbacks=[OfFirst()]))
 
 
 def diverging():

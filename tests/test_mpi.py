@@ -46,9 +46,9 @@ def end(process):
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_train_as_one_process_does(ranks):
-    status, out, err = end(start(ranks, "same,kinds,begin,random_layers"))
+    status, out, err = end(start(ranks, "same,kinds,copied,begin,random_layers"))
     assert status == 0, err
-    assert out.count("done") == 4
+    assert out.count("done") == 5
 
 
 def test_what_is_kept_of_a_training_on_ranks(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import sys
 import time
 import traceback
@@ -35,17 +36,38 @@ class Job:
 
     Raises:
         TypeError: something else than a communicator.
+        ValueError: MPI.COMM_NULL.
     """
 
     def __init__(self, comm: Any):
         if not all(hasattr(comm, name) for name in ("Allreduce", "allgather", "bcast", "Abort")):
             raise TypeError(f"comm must be a communicator, as MPI.COMM_WORLD; got {comm!r}")
+        if not comm:
+            raise ValueError(
+                "comm is MPI.COMM_NULL, which is no communicator: this process is in none of the "
+                "groups, so it cannot train with them"
+            )
         self.comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         if not isinstance(sys.excepthook, _Uncaught):
             sys.excepthook = _Uncaught(self, sys.excepthook)
             atexit.register(self._at_exit)
+
+    def __deepcopy__(self, memo: Any) -> Job:
+        return self
+
+    def __reduce__(self) -> Any:
+        import pickle
+
+        try:
+            pickle.dumps(self.comm)
+        except ValueError as error:
+            raise TypeError(
+                "of all communicators only MPI.COMM_WORLD and MPI.COMM_SELF can be pickled, and so "
+                "a Trainer with another comm cannot: keep a tg.Checkpoint, or tg.save the model"
+            ) from error
+        return Job, (self.comm,)
 
     def meet(self, where: str, value: Any = None) -> list[Any]:
         """What each rank has to say at a place in the program that all must reach.
@@ -70,8 +92,8 @@ class Job:
     def on_all(self, where: str, check: Callable[[], T]) -> T:
         """What a check returns on this rank, once all ranks have passed it.
 
-        An error that all of them have is raised on all of them, so that it can be caught. One that
-        only some of them have ends the job.
+        An error that all of them have is raised on all of them, so that it can be caught, and so is
+        one that rank 0 alone has, who alone looks at files. Any other ends the job.
         """
         error: Exception | None = None
         result: Any = None
@@ -79,7 +101,12 @@ class Job:
             result = check()
         except Exception as caught:
             error = caught
-        told = self.meet(where, error and f"{type(error).__name__}: {error}")
+        # The addresses of objects are others on each rank.
+        text = error and re.sub("0x[0-9a-fA-F]+", "", f"{type(error).__name__}: {error}")
+        told = self.meet(where, text)
+        if told[0] and not any(told[1:]):
+            first = self.comm.bcast(error and _passed_on(error))
+            raise shared(error or first)
         if error is not None:
             raise shared(error) if len(set(told)) == 1 else error
         if any(told):
@@ -148,6 +175,17 @@ class _Uncaught:
             self.job.end(error)
         if self.job.rank == 0:
             self.usual(kind, error, trace)
+
+
+def _passed_on(error: Exception) -> Exception:
+    """The error, or one with its words if it cannot be sent to other processes."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__} on rank 0: {error}")
+    return error
 
 
 def shared(error: T) -> T:

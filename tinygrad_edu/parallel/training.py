@@ -57,6 +57,7 @@ class DataParallel:
 
     Raises:
         TypeError: something else than a communicator.
+        ValueError: MPI.COMM_NULL.
     """
 
     def __init__(self, comm: Any):
@@ -64,7 +65,12 @@ class DataParallel:
         self.asked = False
         self._weight = 0.0
         self._optimizer: Optimizer | None = None
+        self._messages: list[np.ndarray] = []
         self._tried: tuple[np.ndarray, np.ndarray]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copied optimiser has other vectors.
+        return {**vars(self), "_optimizer": None, "_messages": []}
 
     def share(self, rows: int) -> slice:
         """The rows of a batch that are this rank's; the first ranks may have one more."""
