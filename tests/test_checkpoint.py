@@ -403,6 +403,54 @@ def double(outputs, y):
     return 2 * tg.cross_entropy(outputs, y)
 
 
+class Remembering(nn.Module):
+    """Noise that depends on what earlier calls in training mode left in plain attributes."""
+
+    def __init__(self, first=0):
+        self.calls, self.range = first, (0.5, 1.0)
+        self.mean = np.zeros(2)
+        self.rngs = {"noise": [np.random.default_rng(7)]}
+
+    def forward(self, x):
+        if not self.training:
+            return x - self.mean
+        self.calls += 1
+        self.range = (0.5, 1.0 + self.calls)
+        self.mean = 0.9 * self.mean + 0.1 * np.mean(np.asarray(x), axis=0)
+        return (x - self.mean) * self.rngs["noise"][0].uniform(*self.range)
+
+
+def remembering(callbacks, first=0):
+    net = nn.Sequential(Remembering(first), nn.Linear(2, 3, rng=0), nn.Dropout(0.5, rng=1))
+    sgd = optim.SGD(net.parameters(), 0.1)
+
+    def anneal(trainer):
+        net.layers[2].p *= 0.9
+
+    return tg.Trainer(net, sgd, callbacks=[anneal, *callbacks], rng=0, compiled=False)
+
+
+def test_what_layers_keep_in_plain_attributes_goes_on(tmp_path):
+    def ends(trainer):
+        layer = trainer.model.layers[0]
+        own = layer.calls, layer.range, layer.mean.tolist(), layer.rngs["noise"][0].random()
+        return own, trainer.model.layers[2].p, trainer.history.loss, bits(trainer)
+
+    def bits(trainer):
+        return [a.tobytes() for a in trainer.model.state_dict().values()]
+
+    whole = remembering([])
+    whole.fit(*data(), 4, 4, progress=False)
+    for stop in (3, 6, 11, None):
+        pieces = remembering([tg.Checkpoint(tmp_path / "run.npz"), StopAt(stop)])
+        pieces.fit(*data(), 4, 4, progress=False, resume=True)
+    assert ends(pieces) == ends(whole)
+    other = remembering([], first=1)
+    with pytest.raises(ValueError, match=r"model.layers.0.calls \(0 then, 1 now\)"):
+        other.resume(tmp_path / "run.npz")
+    assert other.model.layers[0].calls == 1
+
+
 OTHERS = {
     "optimizer": (lambda: trainer_of(optimizer="adam"), r"the optimizer \(SGD then, Adam now\)"),
     "lr": (lambda: with_net(trainer_of().model, lr=0.2), r"made with .*: lr \(0.1 then, 0.2 now\)"),
@@ -414,7 +462,7 @@ OTHERS = {
     ),
     "rng": (lambda: trainer_of(rng="state"), "no state of a generator of MT19937"),
     "activation": (lambda: with_net(Other()), r"model.layers.1 \(Tanh then, Sigmoid now\)"),
-    "net": (lambda: with_net(nn.MLP((2, 3), rng=0)), r"the model \(Sequential then, MLP with"),
+    "net": (lambda: with_net(nn.MLP((2, 3), rng=0)), r"the model \(Sequential then, MLP now"),
 }
 
 

@@ -1,13 +1,15 @@
 """The whole state of a training as arrays and JSON: what a checkpoint holds, and how it is resumed.
 
     model.*, params.*      the Tensors of the model, and those of the optimiser beyond these
+    attributes.*           the plain arrays among the attributes of its modules
     optimizer.*            what the optimiser remembers
     history.*              the losses of all steps, the ends of epochs, the validations
     rest                   the rows that the epoch under way has still to use
     callbacks.*            what callbacks remember
 
-The JSON beside them has the hyperparameters, the states of the random generators, and facts that
-must be the same where the training goes on: how the model is built, the loss, l2, the data.
+The JSON beside them has the hyperparameters, the numbers and words among the attributes of modules,
+the states of the random generators, and facts that must be the same where the training goes on: how
+the model is built, the loss, l2, the data.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from tinygrad_edu.interop.arrays import read_arrays
 from tinygrad_edu.state import (
     generator_state,
     hyperparameters,
+    plain_arrays,
     random_generators,
+    set_attributes,
     set_generator_state,
-    simple_attributes,
+    settings,
 )
 from tinygrad_edu.tensor import Tensor
 
@@ -82,6 +86,7 @@ def captured(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
     """
     optimizer, history = trainer.optimizer, trainer.history
     arrays = {f"model.{name}": array for name, array in trainer.model.state_dict().items()}
+    arrays |= {f"attributes.{name}": a.copy() for name, a in plain_arrays(trainer.model).items()}
     arrays |= {f"params.{i}": np.array(p.data) for i, p in _others(trainer).items()}
     arrays |= {f"optimizer.{name}": array for name, array in optimizer.state_dict().items()}
     arrays |= {f"history.{name}": array for name, array in _lists(history).items()}
@@ -104,7 +109,8 @@ def captured(trainer: Trainer) -> tuple[Arrays, dict[str, Any]]:
         "data": data,
         "within an epoch": rest is not None,
         "hyperparameters": hyperparameters(optimizer),
-        "made with": trainer._made_with or simple_attributes(optimizer),
+        "settings": settings(trainer.model, optimizer),
+        "made with": trainer._made_with or settings(trainer.model, optimizer),
         "generators": {name: generator_state(g) for name, g in _generators(trainer).items()},
         "interrupted": history.interrupted,
         "compiled": trainer.compiled,
@@ -133,6 +139,7 @@ def _take_over(trainer: Trainer, arrays: Arrays, about: Mapping[str, Any]) -> No
         set_generator_state(generator, states[name])
     _set_hyperparameters(trainer.optimizer, about["hyperparameters"])
     trainer._made_with = dict(about["made with"])
+    set_attributes(trainer.model, about["settings"], _part(arrays, "attributes"))
     trainer.model.load_state_dict(_part(arrays, "model"))
     for i, p in _others(trainer).items():
         p.data = arrays[f"params.{i}"]
@@ -210,10 +217,7 @@ def _facts(trainer: Trainer) -> dict[str, str]:
     told = {"the optimizer": type(trainer.optimizer).__name__, "l2": repr(float(trainer.l2))}
     told["the loss"], told["the code of the loss"] = _loss_facts(trainer.loss)
     for path, module in trainer.model.named_modules():
-        attributes = simple_attributes(module)
-        attributes.pop("training", None)
-        shown = f" with {attributes}" if attributes else ""
-        told[f"model.{path}" if path else "the model"] = f"{type(module).__name__}{shown}"
+        told[f"model.{path}" if path else "the model"] = type(module).__name__
     return told
 
 
@@ -258,16 +262,20 @@ def _check_facts(trainer: Trainer, then: Mapping[str, str]) -> None:
 
 
 def _check_made_with(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
-    """Makes sure of the hyperparameters that the optimiser had before callbacks changed any."""
+    """Makes sure of the settings that optimiser and model had before the training changed any."""
+    if now.keys() != then.keys():
+        raise ValueError(f"it has settings of {list(then)}, not of {list(now)}")
     differences = [
-        f"{name.removeprefix('_')} ({then.get(name)} then, {now.get(name)} now)"
-        for name in {**then, **now}
-        if then.get(name) != now.get(name)
+        f"{'' if part == 'optimizer' else f'{part}.'}{name.removeprefix('_')} "
+        f"({then[part].get(name)} then, {now[part].get(name)} now)"
+        for part in now
+        for name in {**then[part], **now[part]}
+        if then[part].get(name) != now[part].get(name)
     ]
     if differences:
         raise ValueError(
-            f"the optimizer was made with other settings: {'; '.join(differences)}. Make it with "
-            f"those of then; to go on with others, set them after trainer.resume(path)"
+            f"optimizer and model were made with other settings: {'; '.join(differences)}. Make "
+            f"them with those of then; to go on with others, set them after trainer.resume(path)"
         )
 
 

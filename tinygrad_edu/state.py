@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,12 @@ __all__ = [
     "draws",
     "generator_state",
     "hyperparameters",
+    "members",
+    "plain_arrays",
     "random_generators",
+    "set_attributes",
     "set_generator_state",
+    "settings",
     "simple_attributes",
 ]
 
@@ -100,23 +104,65 @@ def hyperparameters(optimizer: Any) -> dict[str, Any]:
     return found
 
 
+def settings(model: Any, optimizer: Any) -> dict[str, dict[str, Any]]:
+    """The simple attributes of an optimiser, and of a module and those within it."""
+    found = {"optimizer": simple_attributes(optimizer)}
+    for path, module in model.named_modules():
+        attributes = simple_attributes(module)
+        attributes.pop("training", None)
+        found[f"model.{path}" if path else "model"] = attributes
+    return found
+
+
+def members(attributes: Mapping[Any, Any], path: str, kinds: Any) -> Iterator[tuple[str, Any]]:
+    """What is of some kinds among the attributes, also in lists, tuples and dicts."""
+    for name, value in attributes.items():
+        if isinstance(value, kinds):
+            yield f"{path}{name}", value
+        elif isinstance(value, (list, tuple)):
+            yield from members(dict(enumerate(value)), f"{path}{name}.", kinds)
+        elif isinstance(value, dict):
+            yield from members(value, f"{path}{name}.", kinds)
+
+
+_GENERATORS = np.random.Generator, np.random.RandomState
+
+
 def random_generators(model: Any) -> dict[str, Any]:
     """The random generators among the attributes of a module and those within it, by path."""
-    found = {}
+    return {
+        name: generator
+        for path, module in model.named_modules()
+        for name, generator in members(vars(module), f"{path}." if path else "", _GENERATORS)
+    }
+
+
+def plain_arrays(model: Any) -> dict[str, np.ndarray]:
+    """The NumPy arrays of real numbers among the attributes of modules, by path."""
+    return {
+        f"{path}.{name}" if path else name: value
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.itemsize <= 8
+    }
+
+
+def set_attributes(model: Any, simple: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """Sets those attributes of modules that are not what `settings` and `plain_arrays` returned."""
     for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            if _is_generator(value):
-                found[f"{path}.{name}" if path else name] = value
-    return found
+        now, own = simple_attributes(module), vars(module)
+        for name, value in simple[f"model.{path}" if path else "model"].items():
+            if name not in now or now[name] != value:
+                own[name] = tuple(value) if isinstance(value, list) else value
+        start = f"{path}." if path else ""
+        for name in [name.removeprefix(start) for name in arrays if name.startswith(start)]:
+            if "." not in name:
+                own[name] = arrays[start + name].copy()
 
 
 def draws(module: Any) -> bool:
     """Whether a module itself, not one within it, has a random generator."""
-    return any(_is_generator(value) for value in vars(module).values())
-
-
-def _is_generator(value: Any) -> bool:
-    return isinstance(value, (np.random.Generator, np.random.RandomState))
+    return any(members(vars(module), "", _GENERATORS))
 
 
 def generator_state(generator: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tinygrad_edu.nn import Module, evaluating
 from tinygrad_edu.nn.layers import at_least_1
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.recording import mode, no_grad
-from tinygrad_edu.state import simple_attributes
+from tinygrad_edu.state import settings
 from tinygrad_edu.tensor import Tensor, plain
 from tinygrad_edu.tracing import CompileError
 from tinygrad_edu.transforms import gradients
@@ -117,7 +117,7 @@ class Trainer:
         self._batches: Batches | None = None
         # What a checkpoint said of the epoch that was under way, and of the data.
         self._begun: tuple[np.ndarray | None, dict[str, str]] | None = None
-        # The settings that the optimiser had before callbacks changed any.
+        # The settings that model and optimiser had before the training changed any.
         self._made_with: dict[str, Any] | None = None
         self.planned = 0, 0
         self.resumed_from: str | None = None
@@ -227,7 +227,7 @@ class Trainer:
         steps = batches.steps(epochs)
         self.planned = len(self.history.epoch_ends) + epochs, len(self.history) + steps
         if self._made_with is None:
-            self._made_with = simple_attributes(self.optimizer)
+            self._made_with = settings(self.model, self.optimizer)
         bar = tqdm(total=steps, disable=not progress, unit="step")
         self.model.train()
         try:

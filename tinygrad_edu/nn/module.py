@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_edu.state import checked_state
+from tinygrad_edu.state import checked_state, members
 from tinygrad_edu.tensor import Tensor
 
 __all__ = ["Module", "evaluating", "named_weights"]
@@ -130,9 +130,9 @@ class Module:
     def __repr__(self) -> str:
         rows = [("layer", "type", "shape", "parameters")]
         for path, module in self.named_modules():
-            members = [value for _, value in _members(vars(module), "")]
-            own = [p for p in members if isinstance(p, Tensor) and p.requires_grad]
-            if own or not any(isinstance(value, Module) for value in members):
+            inside = [value for _, value in _members(vars(module), "")]
+            own = [p for p in inside if isinstance(p, Tensor) and p.requires_grad]
+            if own or not any(isinstance(value, Module) for value in inside):
                 shapes = " ".join(str(p.shape) for p in own)
                 count = f"{sum(p.size for p in own):,}" if own else ""
                 rows.append((path, module._label(), shapes, count))
@@ -170,15 +170,9 @@ def evaluating(model: Module) -> Iterator[None]:
             module.training = mode
 
 
-def _members(attributes: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:
+def _members(attributes: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
     """The Tensors and modules among the attributes, also in lists, tuples and dicts of them."""
-    for name, value in attributes.items():
-        if isinstance(value, (Tensor, Module)):
-            yield f"{path}{name}", value
-        elif isinstance(value, (list, tuple)):
-            yield from _members(dict(enumerate(value)), f"{path}{name}.")
-        elif isinstance(value, dict):
-            yield from _members(value, f"{path}{name}.")
+    return members(attributes, path, (Tensor, Module))
 
 
 def named_weights(module: Module) -> dict[str, Tensor]:
