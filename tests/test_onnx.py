@@ -55,7 +55,7 @@ def check(path, net, X, example=None):
         (y,) = run.run(None, {"x": X[:n]})
         assert y.dtype == expected.dtype
         assert y.shape == expected.shape
-        tolerance = CLOSE[y.dtype] * max(1, np.abs(expected).max())
+        tolerance = CLOSE.get(y.dtype, 0) * max(1, np.abs(expected).max())
         np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance)
     return run
 
@@ -184,6 +184,51 @@ FORWARDS = {
 def test_any_forward_of_known_operations(tmp_path, name, dtype):
     X = samples((4,), dtype)
     check(tmp_path / "net.onnx", Own(FORWARDS[name], dtype), X, X)
+
+
+WHOLE = {
+    "bools": lambda x, W: (
+        ((x > 3) + (x < 1)) * (np.max(x > 5, axis=1, keepdims=True) + (x == 2))
+        + np.maximum(x > 3, x < 1) + ((x > 3) > (x < 1)) + 0.5 * np.minimum(x > 3, x < 5)
+    ),
+    "rounding": lambda x, W: np.floor(x) + np.ceil(x > 2) + np.copy(x),
+    "signs": lambda x, W: -x + x**2 + np.square(x) + tg.relu(x),
+    "comparisons": lambda x, W: (x > -1) + 2 * (x >= 300) + (x < 2.5) + (x == np.max(x)),
+    "reductions": lambda x, W: np.sum(x, axis=1) / 4 + np.prod(x, axis=1) / 4 + np.max(x, 1),
+    "a product": lambda x, W: np.einsum("ni,ni", x, x) + np.einsum("ni->n", x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64])
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_and_bools_are_those_of_numpy(tmp_path, name, dtype):
+    X = np.array([[0, 1, 2, 3], [4, 100, 6, 2], [7, 1, 120, 1]]).astype(dtype)
+    check(tmp_path / "net.onnx", Own(WHOLE[name]), X, X)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [lambda x, W: np.max(x, axis=1), lambda x, W: x > 3, lambda x, W: np.reciprocal(x + 1)],
+)
+def test_dtypes_that_onnx_lacks_are_refused(tmp_path, code):
+    with pytest.raises(NotImplementedError, match=r"on uint64|for these dtypes"):
+        tg.to_onnx(Own(code), tmp_path / "net.onnx", np.ones((2, 2), np.uint64))
+    with pytest.raises(NotImplementedError, match="for these dtypes"):
+        tg.to_onnx(Own(lambda x, W: np.reciprocal(x)), tmp_path / "net.onnx", np.ones((2, 2), int))
+
+
+@pytest.mark.parametrize("equation", ["Ni,ij->Nj", "bA,Aa", "...i, i Z -> ...Z"])
+def test_any_letters_of_an_equation(tmp_path, equation):
+    X = samples((4,), float)
+    check(tmp_path / "net.onnx", Own(lambda x, W: np.einsum(equation, x, W)), X, X)
+
+
+@pytest.mark.parametrize("wrong", [-1, 5, 0.7, -0.5, np.nan])
+def test_what_is_no_row_of_an_embedding_is_an_error(tmp_path, wrong):
+    X = np.array([[wrong]])
+    tg.to_onnx(nn.Embedding(5, 3, rng=0), tmp_path / "net.onnx", np.zeros_like(X))
+    with pytest.raises(Exception, match="out of data bounds"):
+        session(tmp_path / "net.onnx").run(None, {"x": X})
 
 
 def test_every_translation_belongs_to_an_operation_that_there_is():

@@ -36,16 +36,57 @@ def translated(graph: Graph, pair: Pair) -> str:
     return translation(graph, pair)
 
 
+_COMPARISONS = "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"
+
+
 def _elementwise(operator: str) -> Translation:
     def translate(graph: Graph, pair: Pair) -> str:
         entry = pair[0]
         dtype = entry.y.dtype
-        if dtype.kind == "b":
-            dtype = np.result_type(*entry.values)
+        if operator in _COMPARISONS:
+            kinds = [np.asarray(value).dtype.kind for value in entry.values]
+            whole = all(kind in "iub" for kind in kinds)
+            dtype = np.dtype(np.int64) if whole else np.result_type(*entry.values)
+        dtype = _computed_in(entry, dtype)
         inputs = [graph.argument(pair, i, dtype) for i in range(len(entry.values))]
-        return graph.node(operator, inputs)
+        y = graph.node(operator, inputs)
+        return y if operator in _COMPARISONS else _back(graph, y, dtype, entry)
 
     return translate
+
+
+def _computed_in(entry: Entry, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which to compute what has another: of those of whole numbers, and of bools, the
+    one that onnxruntime has for all operators."""
+    if dtype.kind not in "iub":
+        return dtype
+    if any(getattr(value, "dtype", None) == np.uint64 for value in entry.values):
+        raise untranslated(entry, "this operation on uint64")
+    return np.dtype(np.int64)
+
+
+def _back(graph: Graph, y: str, dtype: np.dtype[Any], entry: Entry) -> str:
+    """What was computed in one dtype in that of the entry."""
+    return y if dtype == entry.y.dtype else graph.cast(y, entry.y.dtype)
+
+
+def _rounding(operator: str) -> Translation:
+    """Floor or Ceil: whole numbers stay as they are."""
+
+    def translate(graph: Graph, pair: Pair) -> str:
+        whole = pair[0].y.dtype.kind in "iub"
+        return _astype(graph, pair) if whole else _elementwise(operator)(graph, pair)
+
+    return translate
+
+
+def _relu(graph: Graph, pair: Pair) -> str:
+    dtype = _computed_in(pair[0], pair[0].y.dtype)
+    x = graph.argument(pair, 0, dtype)
+    if dtype.kind == "f":
+        return graph.node("Relu", [x])
+    y = graph.node("Max", [x, graph.constant(np.zeros((), dtype))])
+    return _back(graph, y, dtype, pair[0])
 
 
 def _logical(operator: str) -> Translation:
@@ -70,8 +111,9 @@ def _astype(graph: Graph, pair: Pair) -> str:
 
 
 def _square(graph: Graph, pair: Pair) -> str:
-    x = graph.argument(pair, 0, pair[0].y.dtype)
-    return graph.node("Mul", [x, x])
+    dtype = _computed_in(pair[0], pair[0].y.dtype)
+    x = graph.argument(pair, 0, dtype)
+    return _back(graph, graph.node("Mul", [x, x]), dtype, pair[0])
 
 
 def _not_equal(graph: Graph, pair: Pair) -> str:
@@ -171,9 +213,9 @@ def _reduction(operator: str) -> Translation:
         for name, value in given.items():
             if value is not None:
                 raise untranslated(entry, f"its argument {name}=")
-        return _reduced(
-            graph, operator, graph.argument(pair, 0, entry.y.dtype), entry, axis, keepdims
-        )
+        dtype = _computed_in(entry, entry.y.dtype)
+        x = graph.argument(pair, 0, dtype)
+        return _back(graph, _reduced(graph, operator, x, entry, axis, keepdims), dtype, entry)
 
     return translate
 
@@ -298,8 +340,19 @@ def _einsum(graph: Graph, pair: Pair) -> str:
 
 
 def _einsum_of(graph: Graph, pair: Pair, equation: str, count: int) -> str:
-    inputs = [graph.argument(pair, i, pair[0].y.dtype) for i in range(count)]
-    return graph.node("Einsum", inputs, equation=equation)
+    """Einsum with small letters alone, and with its output: NumPy's order of letters is another."""
+    equation = equation.replace(" ", "")
+    given, _, output = equation.partition("->")
+    letters = sorted(set(given) - set(",."))
+    if "->" not in equation:
+        output = "..." * ("." in given) + "".join(n for n in letters if given.count(n) == 1)
+    if len(letters) > len(string.ascii_lowercase):
+        raise untranslated(pair[0], "more than 26 letters")
+    small = str.maketrans(dict(zip(letters, string.ascii_lowercase, strict=False)))
+    dtype = _computed_in(pair[0], pair[0].y.dtype)
+    inputs = [graph.argument(pair, i, dtype) for i in range(count)]
+    y = graph.node("Einsum", inputs, equation=f"{given}->{output}".translate(small))
+    return _back(graph, y, dtype, pair[0])
 
 
 def _where(graph: Graph, pair: Pair) -> str:
@@ -309,8 +362,16 @@ def _where(graph: Graph, pair: Pair) -> str:
 
 
 def _embedding(graph: Graph, pair: Pair) -> str:
-    W, numbers = graph.argument(pair, 0), graph.argument(pair, 1, np.int64)
-    return graph.node("Gather", [W, numbers], axis=0)
+    """Gather; what is no number of a row becomes one that is too large, an error in onnxruntime."""
+    W, given = graph.argument(pair, 0), graph.argument(pair, 1)
+    dtype = np.asarray(pair[0].values[1]).dtype
+    whole = graph.argument(pair, 1, np.int64)
+    zero, n = (graph.constant(np.asarray(k, np.int64)) for k in (0, len(pair[0].values[0])))
+    right = graph.node("GreaterOrEqual", [whole, zero])
+    if dtype.kind == "f":
+        equal = graph.node("Equal", [graph.cast(whole, dtype), given])
+        right = graph.node("And", [right, equal])
+    return graph.node("Gather", [W, graph.node("Where", [right, whole, n])], axis=0)
 
 
 TRANSLATIONS: dict[str, Translation] = {
@@ -334,18 +395,16 @@ TRANSLATIONS: dict[str, Translation] = {
             "cos": "Cos",
             "tanh": "Tanh",
             "sign": "Sign",
-            "floor": "Floor",
-            "ceil": "Ceil",
             "matmul": "MatMul",
             "greater": "Greater",
             "greater_equal": "GreaterOrEqual",
             "less": "Less",
             "less_equal": "LessOrEqual",
             "equal": "Equal",
-            "copy": "Identity",
-            "positive": "Identity",
         }.items()
     },
+    "np.floor": _rounding("Floor"),
+    "np.ceil": _rounding("Ceil"),
     "np.dot": _product,
     "np.square": _square,
     "np.not_equal": _not_equal,
@@ -353,8 +412,8 @@ TRANSLATIONS: dict[str, Translation] = {
     **dict.fromkeys(("np.logical_or", "np.bitwise_or"), _logical("Or")),
     **dict.fromkeys(("np.logical_not", "np.invert"), _logical("Not")),
     "np.where": _where,
-    "tg.astype": _astype,
-    "tg.relu": _elementwise("Relu"),
+    **dict.fromkeys(("tg.astype", "np.copy", "np.positive"), _astype),
+    "tg.relu": _relu,
     "tg.sigmoid": _sigmoid,
     "tg.softplus": _softplus,
     "tg.leaky_relu": _leaky_relu,
