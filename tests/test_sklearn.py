@@ -391,6 +391,8 @@ def test_float32_stays_float32():
     model = MLPRegressor(8, max_iter=5, random_state=0).fit(X.astype(np.float32), y)
     assert {a.dtype for a in model.coefs_ + model.intercepts_} == {np.dtype(np.float32)}
     assert model.predict(X.astype(np.float32)).dtype == np.float32
+    # A product with a matrix of float64 is one of float64, as in scikit-learn.
+    assert model.predict(X).dtype == model.to_sklearn().predict(X).dtype == np.float64
 
 
 def test_logarithms_of_probabilities_too_small_for_floats():
@@ -449,6 +451,17 @@ def test_wrong_data():
     with pytest.raises(ValueError, match="with 'tanh'"):
         warm.set_params(hidden_layer_sizes=5, activation="tanh").fit(X, y)
     assert all(np.array_equal(a, b) for a, b in zip(warm.coefs_, before, strict=True))
+
+
+@pytest.mark.parametrize("y", [["1"] * 90, np.full(90, "2000", "M8[Y]")], ids=["str", "date"])
+def test_values_that_are_no_numbers(y):
+    X, _ = some_data("one")
+    model = MLPRegressor(max_iter=2)
+    with pytest.raises(
+        TypeError, match=r"y must be numbers, got <U1 \(the first is .*'1'|datetime"
+    ):
+        model.fit(X, y)
+    assert not hasattr(model, "net_")
 
 
 def test_a_loss_that_grows_without_end():

@@ -222,7 +222,7 @@ class BaseMLP(BaseEstimator):
     def _outputs(self, X: np.ndarray) -> np.ndarray:
         """What the net says, before what comes after its last layer."""
         with no_grad():
-            return plain(self.net_(X.astype(self.net_.parameters()[0].dtype, copy=False)))
+            return plain(self.net_(X))
 
     def _checked_outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

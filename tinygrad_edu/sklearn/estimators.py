@@ -151,7 +151,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, hasattr(self, "net_"), partial=True)
 
     def _encoded(self, y: Any, dtype: Any, goes_on: bool, partial: bool) -> np.ndarray:
-        return np.asarray(y, dtype).reshape(len(y), -1)
+        if y.dtype.kind not in "biuf":
+            raise TypeError(f"y must be numbers, got {y.dtype} (the first is {y.flat[0]!r})")
+        return y.astype(dtype).reshape(len(y), -1)
 
     def _out_activation(self) -> str:
         return "identity"
