@@ -634,6 +634,10 @@ def test_a_plot_without_a_suffix_is_a_png(folder, check):
     assert (folder / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_plot_without_a_name_is_refused(folder, check):
+    assert refused(check("mine:loss", "--shapes", "3", "--plot", "."), "is a folder")
+
+
 def test_without_matplotlib_a_plot_is_refused_by_name(monkeypatch, check):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     result = check("mine:loss", "--shapes", "3", "--plot", "x.png")

@@ -327,6 +327,10 @@ BROKEN = [
     ("a,y\n1,2\ninf,3.5\n", "line 3, column 'a': 'inf' is not a number, but infinite"),
     ("a,y\n1,2\n-Infinity,3.5\n", "line 3, column 'a': '-Infinity' is not a number.* infinite"),
     ("a,y\n1,2\n1e400,3.5\n", "line 3, column 'a': '1e400' is too large a number"),
+    (
+        "a,y\n9007199254740993,2\n2,3.5\n",
+        "line 2, column 'a': '9007199254740993' is too long.*kinds",
+    ),
     ("a,Y\n1,2\n2,3.5\n", "has no column 'y'; .*a, Y"),
     ("a,yy\n1,2\n2,3.5\n", "has no column 'y'; did you mean 'yy'.*a, yy"),
     ("y\n2\n3.5\n", "has no column to learn from: only the target"),
@@ -431,6 +435,8 @@ def damaged():
         if value != good[key]
     )
     yield {**good, "task": "regression"}
+    yield {**good, "target": {**good["target"], "categories": "no"}}
+    yield {**good, "target": {**good["target"], "kind": "boolean"}}
     yield {**good, "means": [1.0]}
     yield {**good, "means": [1.0, 0.5, float("nan")]}
     yield {**good, "missing": "drop"}

@@ -78,6 +78,7 @@ BOMB = gzip.compress(bytes(2**24))
         (bytes([0, 0, 8, 0, 7]), "0 axes; 1 to 32"),
         (bytes([0, 0, 8, 255]) + bytes(1020), "255 axes"),
         (header(0x08, 2, 2) + b"123", r"its 3 bytes are not uint8 of shape \(2, 2\)"),
+        (header(0x0E, 0, HUGE, HUGE), "array|dimension"),
         (header(0x0E, HUGE, HUGE, HUGE), "are 633,825,29"),
         (gzip.compress(header(0x0E, HUGE, HUGE)), "bytes are not float64"),
         (gzip.compress(header(0x08, 5) + bytes(2**24)), "it has more than uint8"),
@@ -85,7 +86,7 @@ BOMB = gzip.compress(bytes(2**24))
         (gzip.compress(header(0x08, 2) + b"12")[:-1] + b"\1", "CRC|length"),
         (b"\x1f\x8b", "EOF|ended|Compressed"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_broken_files_are_refused_in_bounded_memory(tmp_path, content, message):
     path = tmp_path / "images.gz"

@@ -489,6 +489,7 @@ def test_the_command_takes_values(explain, tmp_path):
         (["mine:fails", "--values", "1"], "KeyError"),
         (["mine:half", "--values", "1", "--out", "no/such/tape.html"], "there is no such folder"),
         (["mine:half", "--values", "1", "--out", "."], "--out"),
+        (["mine:half", "--values", "1", "--out", "mine.py"], "--out mine.py must end in .html"),
     ],
 )
 def test_the_command_says_what_is_wrong(arguments, words, explain, tmp_path):

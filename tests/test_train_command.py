@@ -73,6 +73,11 @@ RENT = ["rooms", "city", "lift", "rent"]
 DEAR = ["rooms", "city", "lift", "dear"]
 
 
+def test_the_command_that_is_printed_can_be_run(folder, capsys, no_pictures):
+    said = trained(folder, capsys, DEAR, "--epochs", "1", "--out=-a b.npz").out
+    assert "\ntinygrad-edu predict './-a b.npz' FILE.csv\n" in said
+
+
 def trained(folder, capsys, names, *options):
     """The output of `train` on a table of some columns, the last of which is the target."""
     path = write(folder / "flats.csv", flats(), names)
@@ -340,6 +345,7 @@ def test_nets_of_all_kinds_are_read_back(folder, capsys, no_pictures, hidden, ac
     assert model.mlp.sizes == ((5, 1) if hidden == "none" else (5, 3, 4, 1))
 
 
+REGRESSION = ["--task", "regression"]
 CLASSES = ["--task", "classification"]
 WRONG_TABLES = [
     ("nothing.csv", None, [], "nothing.csv"),
@@ -359,6 +365,8 @@ WRONG_TABLES = [
         CLASSES,
         "with --task regression",
     ),
+    ("t.csv", "a,y\n" + "1,-1.7e308\n2,1.7e308\n3,5\n" * 12, REGRESSION, "t.csv, column 'y': from"),
+    ("t.csv", "a,y\n" + "1,1\n2,2\n" * 12, ["--hidden", "9,100000000"], "1,200,000,020 parameters"),
     ("t.csv", "a,y\n" + "1,p\n2,p\n" * 12, [], "single class"),
     ("t.csv", "a,y\n" + "1,p\n1,q\n" * 12, [], "no column to learn from: 'a' is always 1"),
     ("t.csv", "a,y\n" + "".join(f"n{i},{i * i}\n" for i in range(30)), [], "30 different texts"),
@@ -469,6 +477,8 @@ WRONG_MODELS = [
     lambda arrays, told: arrays.pop("layers.0.mean"),
     lambda arrays, told: arrays.pop("layers.1.layers.0.W"),
     lambda arrays, told: arrays.update(more=np.zeros(1)),
+    lambda arrays, told: arrays.update({"layers.0.scale": 0 * arrays["layers.0.scale"]}),
+    lambda arrays, told: arrays.update({"layers.0.mean": np.nan * arrays["layers.0.mean"]}),
     lambda arrays, told: told.update(hidden=[10**9]),
     lambda arrays, told: told.update(hidden=["16"]),
     lambda arrays, told: told.update(hidden=None),
@@ -533,6 +543,7 @@ OUT_OF_PREDICT = [
     ("model.csv", "would replace flats.npz"),
     ("flats.npz", "must end in .csv"),
     ("notes.txt", "must end in .csv"),
+    ("folder.csv", "folder.csv is a folder"),
 ]
 
 
@@ -541,8 +552,10 @@ def test_predictions_replace_nothing_that_is_read(model, capsys, out, message):
     Path("link.csv").symlink_to("flats.csv")
     os.link("flats.npz", "model.csv")
     before = {path: path.read_bytes() for path in Path().iterdir()}
+    Path("folder.csv").mkdir()
     assert main(["predict", "flats", "flats.csv", "--out", out]) == 2
     assert message in capsys.readouterr().err
+    Path("folder.csv").rmdir()
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
@@ -621,6 +634,15 @@ def test_whoever_reads_half_of_the_predictions_is_not_told_of_it(model, folder):
         running.stdout.close()
         assert running.wait(timeout=60) == 0
         assert b"Traceback" not in running.stderr.read()
+
+
+def test_whoever_reads_half_of_what_a_training_says_still_gets_a_model(folder):
+    write(folder / "flats.csv", flats(), DEAR)
+    arguments = ["train", "flats.csv", "--target", "dear", "--epochs", "2"]
+    with process(folder, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.wait(timeout=60) == 0
+    assert {"flats.npz", "flats.html"} < set(os.listdir(folder))
 
 
 def test_what_the_file_says_of_itself_is_json(model):

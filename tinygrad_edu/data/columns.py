@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.data.cells import Cells, read_cells
-from tinygrad_edu.data.kinds import BOOLEAN, CATEGORY, NUMBER, Column, near
+from tinygrad_edu.data.kinds import BOOLEAN, BOOLEANS, CATEGORY, NUMBER, Column, near
 
 __all__ = ["Columns", "brief", "refuse_missing"]
 
@@ -193,9 +193,10 @@ def _values(column: Column, cells: Cells) -> np.ndarray:
 
 def _column(about: Mapping[str, Any]) -> Column:
     name, kind, categories = about["name"], about["kind"], tuple(about["categories"])
-    if not all(isinstance(text, str) for text in (name, kind, *categories)):
+    texts = (name, kind, *categories)
+    if isinstance(about["categories"], str) or not all(isinstance(text, str) for text in texts):
         raise ValueError("names, kinds and categories are texts")
-    known = {NUMBER: True, BOOLEAN: len(categories) == 2, CATEGORY: len(categories) > 1}
+    known = {NUMBER: True, BOOLEAN: categories in BOOLEANS, CATEGORY: len(categories) > 1}
     if not known.get(kind) or len(set(categories)) != len(categories):
         raise ValueError(f"column {name!r:.60} is not known to be of kind {kind!r:.60}")
     return Column(name, kind, categories)

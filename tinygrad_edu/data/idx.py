@@ -94,9 +94,10 @@ def _read(path: str | os.PathLike[str]) -> np.ndarray:
             if len(numbers) != needed:
                 less = "less" if len(numbers) < needed else "more"
                 raise ValueError(f"it has {less} than {what}")
+            X = np.frombuffer(numbers, dtype).reshape(shape)
         except (EOFError, gzip.BadGzipFile, ValueError, zlib.error) as error:
             raise ValueError(f"{path} cannot be read as idx: {error}") from error
-    return np.frombuffer(numbers, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    return X.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _header(file: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:

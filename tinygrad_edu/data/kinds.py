@@ -11,7 +11,17 @@ import numpy as np
 
 from tinygrad_edu.data.cells import NUMBER_TEXT, Cells
 
-__all__ = ["BOOLEAN", "CATEGORY", "NUMBER", "OUT", "Column", "codes", "column_of", "near"]
+__all__ = [
+    "BOOLEAN",
+    "BOOLEANS",
+    "CATEGORY",
+    "NUMBER",
+    "OUT",
+    "Column",
+    "codes",
+    "column_of",
+    "near",
+]
 
 NUMBER, BOOLEAN, CATEGORY, OUT = "number", "boolean", "category", "out"
 BOOLEANS = (("false", "true"), ("no", "yes"))
@@ -21,6 +31,7 @@ _DATE = re.compile(
     r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d.*)?|\d{1,2}:\d\d(:\d\d)?.*", re.ASCII | re.IGNORECASE
 )
 _CODE = re.compile(r"0\d+", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _ODD_NUMBER = re.compile(r"[+-]?\s?[$€£¥]?\s?\d[\d.,'’\s_]*(e[+-]?\d+)?\s?[%$€£¥]?", re.IGNORECASE)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
@@ -71,6 +82,14 @@ class Column:
                 raise ValueError(f"{self._at(cells, text)} is too large a number")
             if text.lower() not in MISSING:
                 raise ValueError(f"{self._at(cells, text)} is not a number{_hint(text)}")
+        long = np.unique(column.codes[np.abs(values) >= 2**53])
+        for text in (column.texts[k] for k in long):
+            if _WHOLE.fullmatch(text) and int(text) != int(float(text)):
+                raise ValueError(
+                    f"{self._at(cells, text)} is too long a whole number, it would become "
+                    f"{int(float(text))}: if it is a code, say so with "
+                    f"kinds={ {self.name: CATEGORY} }"
+                )
         return values
 
     def positions(self, cells: Cells) -> np.ndarray:

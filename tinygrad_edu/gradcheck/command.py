@@ -93,6 +93,8 @@ def _check_plot(path: Path) -> None:
 
     if not path.parent.is_dir():
         raise Unusable(f"--plot {path}: there is no such folder")
+    if not path.name:
+        raise Unusable(f"--plot {path} is a folder: name a file in it")
     try:
         pyplot()
     except ModuleNotFoundError as error:

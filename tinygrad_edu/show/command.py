@@ -28,6 +28,9 @@ def run(options: Any) -> int:
     try:
         if not options.out.parent.is_dir():
             raise target.Unusable(f"--out {options.out}: there is no such folder")
+        if options.out.suffix.lower() not in (".html", ".htm"):
+            # What it replaces may else be the file of the function.
+            raise target.Unusable(f"--out {options.out} must end in .html")
         f = target.load(options.function)
         args = target.inputs(options, f)
     except target.Unusable as error:

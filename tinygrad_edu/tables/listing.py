@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +21,7 @@ __all__ = [
     "kept",
     "parts_of",
     "printable",
+    "say",
     "shell",
     "table",
     "task_of",
@@ -29,6 +32,15 @@ __all__ = [
 def printable(text: object) -> str:
     """A text of a file on one line, and as UTF-8 can hold it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def say(*texts: str, end: str = "\n") -> None:
+    """Prints lines, as long as somebody reads them."""
+    try:
+        print(*texts, sep="\n", end=end, flush=True)
+    except BrokenPipeError:
+        # Whoever read has read enough. What is left, and what follows, goes to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def shell(text: object) -> str:

@@ -159,6 +159,10 @@ class TableModel:
             found = arrays[f"layers.1.layers.{2 * i}.W"].shape
             if found != shape:
                 raise ValueError(f"its layer {i + 1} has shape {found} instead of {shape}")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("its numbers are not all finite")
+        if not (arrays["layers.0.scale"] > 0).all():
+            raise ValueError("its scales are not all above 0")
         model = cls(columns, hidden, activation, rng=0)
         model.net.load_state_dict(arrays)
         return model

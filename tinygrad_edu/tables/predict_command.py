@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ def add_arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Predicts; returns the exit status: 0 if it did, 2 if model or table cannot be used."""
+    from tinygrad_edu.tables.listing import say, shell
+
     try:
         _check_out(options)
         text, notes = _predictions(options)
@@ -33,16 +34,10 @@ def run(options: Any) -> int:
             with as_a_whole(options.out) as unfinished:
                 unfinished.write_text(text, "utf-8", newline="")
     except (ModuleNotFoundError, OSError, ValueError) as error:
-        from tinygrad_edu.tables.listing import shell
-
         print(f"could not predict: {shell(error)}", file=sys.stderr)
         return 2
     if options.out is None:
-        try:
-            print(text, end="", flush=True)
-        except BrokenPipeError:
-            # Whoever read has read enough. Python writes what is left when it ends: to nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(text, end="")
     for note in notes:
         print(note, file=sys.stderr)
     return 0
@@ -64,6 +59,8 @@ def _check_out(options: Any) -> None:
     out = options.out
     if out is None:
         return
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder: name a file in it")
     if out.suffix.lower() != ".csv":
         raise ValueError(f"--out {out} must end in .csv")
     for path in (_model_file(options.model), options.table):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,7 @@ def _run(options: Any) -> int:
         kept,
         parts_of,
         printable,
+        say,
         table,
         task_of,
         verdict,
@@ -129,7 +131,7 @@ def _run(options: Any) -> int:
         rows = "1 row lacks" if count == 1 else f"{count:,} rows lack"
         what = "the target" if options.missing == "mean" else "a value"
         said.append(f"{rows} {what} and {'is' if count == 1 else 'are'} dropped.")
-    print(*said, "", table(["column", "kind", "values"], columns_of(columns, used)), "", sep="\n")
+    say(*said, "", table(["column", "kind", "values"], columns_of(columns, used)), "")
     settings = Settings(
         options.hidden,
         options.activation,
@@ -143,13 +145,14 @@ def _run(options: Any) -> int:
     training = train(used, columns, settings)
     history = training.history
     how = "Interrupted" if history.interrupted else "Ended"
-    print(f"{how} after {len(history.epoch_ends)} epochs; {kept(training)} is kept.\n")
-    print(table(*parts_of(training)), "", printable(verdict(training)), "", sep="\n")
+    say(f"{how} after {len(history.epoch_ends)} epochs; {kept(training)} is kept.\n")
+    say(table(*parts_of(training)), "", printable(verdict(training)), "")
     training.model.save(out)
     _compare(TableModel.load(out), training)
-    print(
+    name = shlex.quote(f"./{out}" if str(out).startswith("-") else str(out))
+    say(
         f"{out}: the model. Read back, it predicts the same. For other rows:\n"
-        f"tinygrad-edu predict {out} FILE.csv"
+        f"tinygrad-edu predict {name} FILE.csv"
     )
     _report(training, out, said)
     return 130 if history.interrupted else 0
@@ -202,6 +205,7 @@ def _compare(read: Any, training: Any) -> None:
 def _report(training: Any, out: Path, said: list[str]) -> None:
     from tinygrad_edu.files import as_a_whole
     from tinygrad_edu.style import can_draw
+    from tinygrad_edu.tables.listing import say
     from tinygrad_edu.tables.pictures import pictures
     from tinygrad_edu.tables.report import page
 
@@ -209,7 +213,7 @@ def _report(training: Any, out: Path, said: list[str]) -> None:
     path = out.with_suffix(".html")
     with as_a_whole(path) as unfinished:
         unfinished.write_text(page(training, out.name, said, drawn), "utf-8")
-    print(f"{path}: the report. Open it in a browser.")
+    say(f"{path}: the report. Open it in a browser.")
     if not drawn:
         print('No pictures without matplotlib: pip install "tinygrad-edu[plot]"', file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ __all__ = ["Part", "Settings", "Training", "train"]
 PARTS = ("training", "validation", "test")
 FEWEST_ROWS = 20
 FEWEST_OF_CLASS = 3
+MOST_PARAMETERS = 10**7
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,13 @@ def train(cells: Cells, columns: Columns, settings: Settings, progress: bool = T
     are standardised for the training; afterwards the last layer says them in their own unit.
 
     Raises:
-        ValueError: too few rows, or too few of a class.
+        ValueError: too few rows, or too few of a class; a target whose range overflows; a net of
+            more than ten million parameters.
         TrainingDiverged: the learning rate is too high.
     """
     X, y = columns.X(cells, filled=False), columns.y(cells)
     _refuse_few(cells, columns, y)
+    _refuse_large(cells, columns, y, settings)
     rng = np.random.default_rng(settings.seed)
     split = data.split(np.arange(len(y)), stratify=y if columns.classes else None, rng=rng)
     rows = dict(zip(PARTS, (part[0] for part in split), strict=True))
@@ -127,6 +131,22 @@ def _refuse_few(cells: Cells, columns: Columns, y: np.ndarray) -> None:
                 f"{FEWEST_OF_CLASS} are needed to train, validate and test: add some, or take "
                 f"these out{numbers}"
             )
+
+
+def _refuse_large(cells: Cells, columns: Columns, y: np.ndarray, settings: Settings) -> None:
+    with np.errstate(over="ignore"):
+        if not np.isfinite(y.max() - y.min()):
+            raise ValueError(
+                f"{cells.path}, column {columns.target.name!r:.60}: from {y.min():g} to "
+                f"{y.max():g} is more than 64-bit numbers hold: choose a larger unit"
+            )
+    sizes = len(columns.names), *settings.hidden, max(1, len(columns.classes))
+    count = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
+    if count > MOST_PARAMETERS:
+        raise ValueError(
+            f"a net of {'-'.join(map(str, sizes))} units has {count:,} parameters; up to "
+            f"{MOST_PARAMETERS:,} are trained: choose fewer hidden units"
+        )
 
 
 def _fitted(
