@@ -161,6 +161,7 @@ FORWARDS = {
     "steps": lambda x, W: np.sign(x) + np.floor(x) - np.ceil(x) + np.negative(x),
     "pieces": lambda x, W: np.split(x, 2, axis=1)[1] + np.hsplit(x, 2)[0],
     "reductions": lambda x, W: np.max(x, axis=1) + x.min(1) + np.prod(x, axis=-1) + np.amax(x, 1),
+    "norms": lambda x, W: np.linalg.norm(x, axis=1, keepdims=True) + np.linalg.norm(x - 3, axis=0),
     "shuffles": lambda x, W: np.flip(x, 1) + np.roll(x, 1, axis=1) + np.take(x, [0, 0, 1, 1], 1),
     "repeats": lambda x, W: np.repeat(x, 2, axis=1)[:, :4] + np.tile(x, (1, 2))[:, 3:7],
     "pads": lambda x, W: np.pad(x, ((0, 0), (1, 2)), constant_values=3),

@@ -426,6 +426,7 @@ TRANSLATIONS: dict[str, Translation] = {
     **dict.fromkeys(("np.max", "np.amax"), _reduction("ReduceMax")),
     **dict.fromkeys(("np.min", "np.amin"), _reduction("ReduceMin")),
     "np.prod": _reduction("ReduceProd"),
+    "tg.length": _reduction("ReduceL2"),  # np.linalg.norm
     **dict.fromkeys(("np.reshape", "np.ravel"), _reshape),
     **dict.fromkeys(("np.expand_dims", "np.squeeze"), _as_another_shape),
     **dict.fromkeys(
