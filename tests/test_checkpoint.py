@@ -633,6 +633,30 @@ def test_the_checkpoint_of_another_training_is_not_overwritten(tmp_path):
     trainer_of([tg.Checkpoint(path, best=False)]).fit(*data(), 2, 4, progress=False)
 
 
+def test_two_checkpoints_of_one_training_go_on_with_it(tmp_path):
+    def trainer(*names):
+        return trainer_of([tg.Checkpoint(tmp_path / name) for name in names])
+
+    trainer("a.npz", "b.npz").fit(*data(), 1, progress=False, resume=True)
+    goes_on = trainer("a.npz", "b.npz")
+    goes_on.fit(*data(), 3, progress=False, resume=True)
+    assert steps_of(tmp_path / "a.npz") == steps_of(tmp_path / "b.npz") == 3
+    trainer("c.npz").fit(*data(), 1, progress=False)
+    for names in (("a.npz", "b.npz", "c.npz"), ("c.npz",)):
+        other = trainer(*names)
+        other.resume(tmp_path / "a.npz")
+        with pytest.raises(FileExistsError, match=r"c\.npz"):
+            other.fit(*data(), 1, progress=False)
+
+
+@pytest.mark.parametrize("names", [("z.npz", "z.best.npz"), ("z.npz", "./z.npz")])
+def test_checkpoints_that_would_write_one_file_are_refused(tmp_path, names):
+    trainer = trainer_of([tg.Checkpoint(f"{tmp_path}/{name}") for name in names])
+    with pytest.raises(ValueError, match=r"several Checkpoints would write .*z\.(best\.)?npz"):
+        trainer.fit(*data(), 1, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_optimiser_with_something_that_cannot_be_kept(tmp_path):
     trainer = trainer_of([tg.Checkpoint(tmp_path / "run.npz")])
     trainer.optimizer.mine = np.zeros(3)

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ class Checkpoint(Callback):
             with.
 
     Raises:
-        ValueError: another ending, or an `every` that is not a number above 0.
+        ValueError: another ending, or an `every` that is not a number above 0; before the first
+            step, if another Checkpoint of the trainer would write one of the same files.
         FileExistsError: before the first step, if there is a file of another training.
         OSError: while training, if a file cannot be written.
 
@@ -99,6 +101,7 @@ class Checkpoint(Callback):
         self._best = Best() if best else None
         self._history: History | None = None
         self._steps = self._epochs = -1
+        self._goes_on = False
         self._ready: State | None = None
         self._time = self._pause = 0.0
 
@@ -106,9 +109,18 @@ class Checkpoint(Callback):
         """Makes sure that no other training is lost."""
         if self._history is trainer.history or not trainer.is_main:
             return
-        resumed = trainer.resumed_from is not None and _same(trainer.resumed_from, self.path)
-        paths = [self.path] if self._best is None else [self.path, self.best_path]
-        for path in paths:
+        all_of_them = [c for c in trainer.callbacks if isinstance(c, Checkpoint)]
+        files = Counter(os.path.realpath(path) for c in all_of_them for path in c._paths())
+        if max(files.values()) > 1:
+            raise ValueError(
+                f"several Checkpoints would write {max(files, key=lambda path: files[path])}: give "
+                f"them other names, of which the files of the best epochs are made"
+            )
+        resumed = trainer.resumed_from is not None and (
+            _same(trainer.resumed_from, self.path)
+            or (self._goes_on and any(_same(trainer.resumed_from, c.path) for c in all_of_them))
+        )
+        for path in self._paths():
             if path.exists() and not self.overwrite and not resumed:
                 raise FileExistsError(
                     f"{path} has the checkpoint of another training: go on with it by "
@@ -116,6 +128,9 @@ class Checkpoint(Callback):
                     f"Checkpoint(..., overwrite=True) to replace it"
                 )
         self._history, self._steps = trainer.history, -1
+
+    def _paths(self) -> list[Path]:
+        return [self.path] if self._best is None else [self.path, self.best_path]
 
     def on_step_start(self, trainer: Trainer) -> None:
         """Takes a copy of the state, if it is time."""
@@ -196,7 +211,7 @@ class Checkpoint(Callback):
             best.epoch = int(state["epoch"])
             best.loss = float(state["loss"]) if best.epoch else math.inf
             self._best = best
-        self._steps = -1
+        self._steps, self._goes_on = -1, True
 
 
 def _same(a: str, b: Path) -> bool:
