@@ -21,7 +21,7 @@ from tinygrad_edu.__main__ import main
 from tinygrad_edu.data.cells import read_cells
 from tinygrad_edu.data.tables import learned
 from tinygrad_edu.interop.arrays import read_arrays, write_arrays
-from tinygrad_edu.tables.model import TableModel
+from tinygrad_edu.tables import TableModel
 from tinygrad_edu.tables.pictures import pictures
 from tinygrad_edu.tables.report import page
 from tinygrad_edu.tables.train_command import _compare

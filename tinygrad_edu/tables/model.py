@@ -107,6 +107,7 @@ class TableModel:
 
             The last three lines are what `tinygrad-edu train a.csv --target y` does.
 
+            >>> from tinygrad_edu.tables import TableModel
             >>> TableModel.load(folder / "a.npz").predict(folder / "b.csv")
             array(['yes', 'no'], dtype='<U3')
         """
