@@ -45,7 +45,7 @@ def from_sklearn(kind: type, fitted: Any) -> Any:
     if settings["solver"] == "lbfgs":
         settings["solver"] = "adam"
     estimator = kind()
-    estimator.set_params(**{k: settings[k] for k in estimator.get_params()})
+    estimator.set_params(**settings)
     _copy(_OF_THE_DATA, fitted, estimator)
     sizes = [fitted.n_features_in_, *(len(b) for b in fitted.intercepts_)]
     net = MLP(sizes, ACTIVATIONS[fitted.activation], rng=0, dtype=fitted.coefs_[0].dtype)
@@ -68,7 +68,9 @@ def from_sklearn(kind: type, fitted: Any) -> Any:
 
 def to_sklearn(estimator: Any) -> Any:
     """The estimator of scikit-learn."""
-    fitted = getattr(neural_network, type(estimator).__name__)(**estimator.get_params())
+    fitted = getattr(neural_network, type(estimator).__name__)()
+    own = fitted.get_params()  # without `loss` before 1.7
+    fitted.set_params(**{k: v for k, v in estimator.get_params().items() if k in own})
     fitted.activation = activation_of(estimator.net_, estimator.activation)
     _copy(_OF_THE_DATA + _OF_THE_TRAINING, estimator, fitted)
     fitted.coefs_ = [W.copy() for W in estimator.coefs_]

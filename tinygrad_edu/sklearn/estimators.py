@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from tinygrad_edu.calculus import neural
@@ -24,13 +25,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Two classes are told apart by one output with the logistic function. If y has several columns of
     0 and 1, labels that do not exclude each other, there is such an output for each.
 
-    There is no solver "lbfgs", and X must not be sparse: both are refused. A row of `sample_weight`
-    0 counts as absent, also from the minibatches.
+    There is no solver "lbfgs", for which alone `max_fun` is, and X must not be sparse: both are
+    refused. A row of `sample_weight` 0 counts as absent, also from the minibatches. With
+    `warm_start` and `early_stopping` a second fit differs: here the best weights are a copy; in
+    scikit-learn the training that goes on changes them, too.
 
     Args: see https://scikit-learn.org/stable/modules/generated/sklearn.neural_network.MLPClassifier
 
     Attributes:
-        net_: the `tg.nn.MLP`; its outputs are logits.
+        net_: the `tg.nn.MLP`; its outputs are logits, of two classes a single column, whose
+            sigmoid is predict_proba[:, 1].
         coefs_, intercepts_: its arrays.
         classes_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_,
         n_iter_, t_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_:
@@ -127,19 +131,82 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     parameters and attributes; see `MLPClassifier`. For several outputs the loss is the sum over
     them, which is what scikit-learn's gradients are of; it reports their mean.
 
-    What is not here: the solver "lbfgs", other losses (there is no parameter `loss`), and sparse X.
+    There is no solver "lbfgs", and no loss but "squared_error"; X must not be sparse. `loss` is the
+    first parameter, as it is in scikit-learn from 1.7 on: `hidden_layer_sizes` are given by name.
 
     Args: see https://scikit-learn.org/stable/modules/generated/sklearn.neural_network.MLPRegressor
 
     Example:
         >>> X = np.linspace(-3, 3, 200)[:, None]
         >>> y = np.sin(X[:, 0])
-        >>> model = MLPRegressor(32, learning_rate_init=0.01, max_iter=500, random_state=0)
+        >>> model = MLPRegressor(
+        ...     hidden_layer_sizes=32, learning_rate_init=0.01, max_iter=500, random_state=0
+        ... )
         >>> model.fit(X, y).score(X, y) > 0.99
         True
     """
 
     _measure = staticmethod(r2_score)
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error"})],
+    }
+
+    # In full, and with the loss first, since scikit-learn reads the parameters from here.
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+    ):
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )
+        self.loss = loss
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
