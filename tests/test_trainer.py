@@ -938,6 +938,27 @@ def test_compiled_steps_are_the_same_as_others(change):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_a_divergence_also_leaves_the_learning_rate_and_tensors_that_are_not_trained():
+    X, y = problem()
+    net = nn.MLP((2, 6, 3), rng=0)
+    net.count = tg.Tensor([0.0])
+    sgd = optim.SGD(net.parameters(), lr=0.1, momentum=0.5)
+
+    def change(trainer):
+        net.count.data = net.count.data + 1
+        sgd.momentum = 0.9
+        net.layers[0].W.data = np.full((2, 6), nan)
+
+    trainer = tg.Trainer(net, sgd, callbacks=[tg.LinearLR(9, by="step"), change], rng=0)
+    before = nn.MLP((2, 6, 3), rng=0).state_dict() | {"count": np.zeros(1)}
+    with pytest.raises(tg.TrainingDiverged):
+        trainer.fit(X, y, 3, batch_size=4, progress=False)
+    assert (sgd.lr, sgd.momentum) == (0.1, 0.5)
+    assert {k: a.tolist() for k, a in net.state_dict().items()} == {
+        k: a.tolist() for k, a in before.items()
+    }
+
+
 @pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1, momentum=0.9), optim.Adam])
 def test_a_frozen_parameter_stays_also_in_compiled_steps(make):
     X, y = problem()

@@ -21,7 +21,7 @@ from tinygrad_edu.nn import Module, evaluating
 from tinygrad_edu.nn.layers import at_least_1
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.recording import mode, no_grad
-from tinygrad_edu.state import settings
+from tinygrad_edu.state import settings, simple_attributes
 from tinygrad_edu.tensor import Tensor, plain
 from tinygrad_edu.tracing import CompileError
 from tinygrad_edu.transforms import gradients
@@ -179,8 +179,8 @@ class Trainer:
             ValueError, TypeError: data that cannot be trained on, or a batch size or a number of
                 epochs below 1; data that are not those of the training to go on with, or
                 `resume=True` without a `tg.Checkpoint`; before any step is taken.
-            TrainingDiverged: the loss became NaN or infinite. The parameters and the optimiser
-                are then as they were before this call.
+            TrainingDiverged: the loss became NaN or infinite. The Tensors of the model and the
+                optimiser, with its learning rate, are then as they were before this call.
         """
 
         def prepared() -> tuple[Batches, int]:
@@ -220,7 +220,7 @@ class Trainer:
         validation = batches.validation
         share = None if self._parallel is None else self._parallel.share
         self._begun, self._batches = None, batches
-        before = [np.array(p.data) for p in self.optimizer.params], self.optimizer.state_dict()
+        before = self._learned()
         self._stopping = self.history.interrupted = False
         self._watched = True
         state = None
@@ -267,9 +267,11 @@ class Trainer:
             if self.history.interrupted and self.is_main:
                 bar.write(f"interrupted after step {len(self.history)}", sys.stderr)
         except FloatingPointError:
-            for p, data in zip(self.optimizer.params, before[0], strict=True):
-                p.data = data
-            self.optimizer.load_state_dict(before[1])
+            tensors, state, hyperparameters = before
+            for tensor, data in tensors:
+                tensor.data = data
+            self.optimizer.load_state_dict(state)
+            vars(self.optimizer).update(hyperparameters)
             raise
         finally:
             bar.close()
@@ -277,6 +279,14 @@ class Trainer:
             self.model.eval()
             self.optimizer.hand_out_gradients()
         return self.history
+
+    def _learned(self) -> tuple[list[tuple[Tensor, np.ndarray]], dict[str, Any], dict[str, Any]]:
+        """Copies of all Tensors, of what the optimiser remembers, and of its hyperparameters."""
+        tensors = [*self.optimizer.params, *(t for _, t in self.model.named_parameters())]
+        copies = {id(t): (t, np.array(t.data)) for t in tensors}
+        own = vars(self.optimizer)
+        hyperparameters = {name: own[name] for name in simple_attributes(self.optimizer)}
+        return list(copies.values()), self.optimizer.state_dict(), hyperparameters
 
     def _start_callbacks(self) -> None:
         def start() -> None:
