@@ -235,6 +235,7 @@ def refused():
     raises(ValueError, "X holds nan", lambda: fit(X=X * np.nan))
     raises(TypeError, "comm must be a communicator", lambda: fit(comm=MPI))
     raises(ValueError, "COMM_NULL", lambda: fit(comm=MPI.COMM_NULL))
+    raises(ValueError, "leave comm out", lambda: fit(comm=MPI.COMM_SELF))
 
     def with_address(outputs, y):
         raise ValueError(f"nothing for <object at 0x{comm.rank:x}>")
@@ -432,6 +433,11 @@ def fails(where, rank):
 
     net = Net((2, 6, 3), rng=0)
     sgd = tg.optim.SGD(net.parameters(), lr=0.1)
+    if where == "left another":
+        # Only this communicator has had a trainer so far.
+        trained(comm.Dup())
+        if guilty:
+            sys.exit()
     trainer = tg.Trainer(net, sgd, comm=comm, callbacks=[Callback()], compiled=False)
     fail("the program")
     if guilty and where == "left":

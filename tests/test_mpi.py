@@ -100,7 +100,11 @@ def test_an_error_that_all_ranks_have_is_shown_once():
 
 @pytest.mark.parametrize(
     ("where", "words"),
-    [("exit", "SystemExit: an error in exit"), ("left", "rank 1 to the end of its program")],
+    [
+        ("exit", "SystemExit: an error in exit"),
+        ("left", "rank 1 to the end of its program"),
+        ("left another", "rank 1 to the end of its program"),
+    ],
 )
 def test_a_rank_that_ends_early_ends_the_job(where, words):
     status, _, err = end(start(2, "fails", where, "1"))

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 __all__ = ["Job"]
 
@@ -20,6 +20,8 @@ T = TypeVar("T")
 _BUSY = 0.001
 # So many seconds are enough for what was printed to reach the terminal.
 _PASSED_ON = 0.3
+# The largest tag that every MPI has, of the messages that a process sends at its end.
+_TAG = 32767
 
 
 class Job:
@@ -36,7 +38,7 @@ class Job:
 
     Raises:
         TypeError: something else than a communicator.
-        ValueError: MPI.COMM_NULL.
+        ValueError: MPI.COMM_NULL, or MPI.COMM_SELF in a job of several processes.
     """
 
     def __init__(self, comm: Any):
@@ -47,12 +49,17 @@ class Job:
                 "comm is MPI.COMM_NULL, which is no communicator: this process is in none of the "
                 "groups, so it cannot train with them"
             )
+        self._endings = _Endings.of_this_process()
+        if self._endings.is_alone(comm):
+            raise ValueError(
+                "comm is MPI.COMM_SELF, with which this process would train alone: leave comm out"
+            )
+        self._members = self._endings.add(comm)
         self.comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         if not isinstance(sys.excepthook, _Uncaught):
             sys.excepthook = _Uncaught(self, sys.excepthook)
-            atexit.register(self._at_exit)
 
     def __deepcopy__(self, memo: Any) -> Job:
         return self
@@ -79,6 +86,7 @@ class Job:
         patience = time.perf_counter() + _BUSY
         while not request.Test():
             if time.perf_counter() > patience:
+                self._look_for_endings(where)
                 time.sleep(_BUSY)
         told = self.comm.allgather((where, value))
         for rank, (other, _) in enumerate(told):
@@ -88,6 +96,14 @@ class Job:
                     f"call fit equally often"
                 )
         return [value for _, value in told]
+
+    def _look_for_endings(self, where: str) -> None:
+        for rank, member in enumerate(self._members):
+            if self._endings.has_ended(member):
+                raise RuntimeError(
+                    f"this rank has come to {where}, but rank {rank} to the end of its program: "
+                    f"all ranks must call fit equally often"
+                )
 
     def on_all(self, where: str, check: Callable[[], T]) -> T:
         """What a check returns on this rank, once all ranks have passed it.
@@ -151,16 +167,71 @@ class Job:
         # MPI throws away what it has not yet passed on by then.
         time.sleep(_PASSED_ON)
         status = 130 if isinstance(error, KeyboardInterrupt) else 1
-        self.comm.Abort(status)
+        self._endings.abort(status)
         os._exit(status)
 
-    def _at_exit(self) -> None:
-        """Waits for the others, as the end of MPI does, but notices if they wait for this rank."""
+
+class _Endings:
+    """Which processes have come to the end of their programs, where nobody may wait for them.
+
+    At its end each process sends a message to all with which it shared a communicator. The receives
+    are posted beforehand, so that no receive of the user's, of any tag, gets it.
+    """
+
+    _this: ClassVar[_Endings | None] = None
+
+    def __init__(self) -> None:
         from mpi4py import MPI
 
-        if not MPI.Is_finalized():
-            with self.ended_by_errors():
-                self.meet("the end of its program")
+        self._mpi = MPI
+        self._world = MPI.COMM_WORLD
+        self._group = self._world.Get_group()
+        self._ended: set[int] = set()
+        self._receives: dict[int, Any] = {}
+        atexit.register(self._at_exit)
+
+    @classmethod
+    def of_this_process(cls) -> _Endings:
+        if cls._this is None:
+            cls._this = cls()
+        return cls._this
+
+    def is_alone(self, comm: Any) -> bool:
+        """Whether it is the communicator of this process alone, though there are others."""
+        return bool(comm == self._mpi.COMM_SELF and self._world.size > 1)
+
+    def add(self, comm: Any) -> list[int]:
+        """The ranks in the world of those in a communicator, who are told of the end from now on.
+
+        Those who are not in the world, as processes that were started later, are left out.
+        """
+        group = comm.Get_group()
+        members = group.Translate_ranks(list(range(group.size)), self._group)
+        own = self._world.rank
+        for member in members:
+            if member not in (own, self._mpi.UNDEFINED) and member not in self._receives:
+                nothing = bytearray(0)
+                self._receives[member] = self._world.Irecv(nothing, member, _TAG)
+        return list(members)
+
+    def has_ended(self, member: int) -> bool:
+        """Whether a process, by its rank in the world, has said that it ends."""
+        if member not in self._ended and member in self._receives and self._receives[member].Test():
+            self._ended.add(member)
+        return member in self._ended
+
+    def abort(self, status: int) -> None:
+        """Ends all processes, also those in other communicators."""
+        self._world.Abort(status)
+
+    def _at_exit(self) -> None:
+        if self._mpi.Is_finalized():
+            return
+        for member, receive in self._receives.items():
+            self._world.Isend(bytearray(0), member, _TAG)
+            if not self.has_ended(member):
+                receive.Cancel()
+                receive.Wait()
 
 
 class _Uncaught:
