@@ -267,10 +267,10 @@ class Trainer:
             if self.history.interrupted and self.is_main:
                 bar.write(f"interrupted after step {len(self.history)}", sys.stderr)
         except FloatingPointError:
-            tensors, state, hyperparameters = before
+            tensors, memory, hyperparameters = before
             for tensor, data in tensors:
                 tensor.data = data
-            self.optimizer.load_state_dict(state)
+            self.optimizer.load_state_dict(memory)
             vars(self.optimizer).update(hyperparameters)
             raise
         finally:
