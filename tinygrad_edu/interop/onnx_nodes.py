@@ -270,7 +270,11 @@ def _rearranged(graph: Graph, pair: Pair) -> str:
     entry = pair[0]
     for i in range(1, len(entry.values)):
         index = graph.fixed(pair, i, "index")
-        first = index[0] if isinstance(index, tuple) and index else index
+        parts = [*index] if isinstance(index, tuple) else [index]
+        # An Ellipsis stands for no axes at all where all have a part of their own.
+        if sum(part is not None for part in parts) > entry.inputs[0].y.ndim:
+            parts = [part for part in parts if part is not Ellipsis]
+        first = parts[0] if parts else None
         # A slice that takes all of a few samples need not take all of many.
         if isinstance(first, slice) and first.indices(sys.maxsize) != (0, sys.maxsize, 1):
             raise untranslated(entry, "what drops or moves samples")
