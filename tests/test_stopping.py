@@ -84,6 +84,21 @@ def test_without_validation_the_mean_loss_of_the_epoch_counts():
     assert len(means) < 100
 
 
+def test_steps_of_an_epoch_that_was_broken_off_count_for_none(tmp_path):
+    def stop(trainer):
+        if len(trainer.history) == 2:
+            trainer.stop()
+
+    breaking, path = tg.Callback(), tmp_path / "log.csv"
+    breaking.on_step_end = stop
+    trainer = trainer_of([breaking, tg.EarlyStopping(9), tg.CSVLog(path)])
+    for _ in range(2):
+        history = trainer.fit(X, Y, 1, 10, progress=False)
+    assert (history.epoch_starts, history.epoch_ends, len(history)) == ([2], [5], 5)
+    assert trainer.callbacks[1].best_loss == float(np.mean(history.loss[2:]))
+    assert path.read_text().split("\n")[1].split(",")[3] == str(np.mean(history.loss[2:]))
+
+
 def test_ctrl_c_leaves_the_best_weights():
     states = []
 

@@ -48,6 +48,8 @@ VERSION = 1
 
 Arrays = dict[str, np.ndarray]
 
+_COUNTS = "epoch_starts", "epoch_ends", "validation_steps"
+
 
 def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Puts a trainer into the state of a file; see `Trainer.resume`."""
@@ -169,7 +171,7 @@ def _others(trainer: Trainer) -> dict[int, Tensor]:
 
 def _lists(history: Any) -> Arrays:
     return {
-        name: np.array(values, int if name in ("epoch_ends", "validation_steps") else float)
+        name: np.array(values, int if name in _COUNTS else float)
         for name, values in vars(history).items()
         if isinstance(values, list)
     }
@@ -298,14 +300,17 @@ def _check_arrays(own: Arrays, arrays: Arrays) -> None:
 def _check_lists(lists: Arrays) -> None:
     """Makes sure of the lists of a history, which must go with each other."""
     ends, steps = lists["epoch_ends"], lists["validation_steps"]
-    losses = lists.keys() - {"epoch_ends", "validation_steps"}
+    losses = lists.keys() - set(_COUNTS)
     if any(lists[name].dtype.kind != "f" for name in losses):
         raise ValueError("its losses are no floating numbers")
-    for name, counts in (("epoch_ends", ends), ("validation_steps", steps)):
+    for name in _COUNTS:
+        counts = lists[name]
         if counts.dtype.kind != "i" or (np.diff(counts, prepend=0) < 0).any():
             raise ValueError(f"its {name} do not rise: {counts}")
         if counts.size and counts[-1] > len(lists["loss"]):
             raise ValueError(f"its {name} lie behind the end of its losses")
+    if not 0 <= len(lists["epoch_starts"]) - len(ends) <= 1:
+        raise ValueError("its epochs have not begun as often as they ended")
     if not len(steps) == len(lists["validation_loss"]) == len(lists["validation_score"]):
         raise ValueError("its validations are of several lengths")
 

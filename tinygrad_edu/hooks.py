@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from tinygrad_edu.trainer import Trainer
 
@@ -16,6 +18,8 @@ class History:
 
     Attributes:
         loss: the loss of every step, L2 penalty included, measured before its update.
+        epoch_starts: how many steps had been taken before each epoch, also before one that has
+            begun but not ended. Steps of an epoch that was broken off belong to none.
         epoch_ends: how many steps had been taken at the end of each epoch.
         validation_steps: how many steps had been taken when the validation data were measured.
         validation_loss: the loss on the validation data then, L2 penalty included.
@@ -26,6 +30,7 @@ class History:
 
     def __init__(self) -> None:
         self.loss: list[float] = []
+        self.epoch_starts: list[int] = []
         self.epoch_ends: list[int] = []
         self.validation_steps: list[int] = []
         self.validation_loss: list[float] = []
@@ -34,6 +39,11 @@ class History:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def mean_loss(self, epoch: int) -> float:
+        """The mean of `loss` over the steps of an epoch, counted from 1."""
+        losses = self.loss[self.epoch_starts[epoch - 1] : self.epoch_ends[epoch - 1]]
+        return float(np.mean(losses))
 
     def plot(self, ax: Any = None, logarithmic: bool = False) -> Any:
         """Draws the losses over the steps into matplotlib axes and returns those.

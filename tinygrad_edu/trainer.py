@@ -236,6 +236,10 @@ class Trainer:
                 for _ in range(epochs):
                     if self._stopping:
                         break
+                    if batches.order is None:  # otherwise an epoch of a checkpoint goes on
+                        self.history.epoch_starts[len(self.history.epoch_ends) :] = [
+                            len(self.history)
+                        ]
                     for start in batches.starts():
                         for callback in self.callbacks:
                             callback.on_step_start(self)

@@ -306,8 +306,8 @@ class CSVLog(Callback):
 
     def _cells(self, history: History, epoch: int) -> list[str]:
         """The line of an epoch, with nothing for the learning rate."""
-        start, stop = [0, *history.epoch_ends][epoch - 1 : epoch + 1]
-        cells = [epoch, stop, "", float(np.mean(history.loss[start:stop])), "", ""]
+        stop = history.epoch_ends[epoch - 1]
+        cells = [epoch, stop, "", history.mean_loss(epoch), "", ""]
         i = bisect.bisect_left(history.validation_steps, stop)
         if history.validation_steps[i : i + 1] == [stop]:
             cells[4:] = history.validation_loss[i], history.validation_score[i]

@@ -18,8 +18,7 @@ def epoch_loss(history: History) -> float:
     """The validation loss of the last epoch, or the mean loss of its steps if it has none."""
     if history.validation_steps and history.validation_steps[-1] == len(history):
         return history.validation_loss[-1]
-    start = history.epoch_ends[-2] if len(history.epoch_ends) > 1 else 0
-    return float(np.mean(history.loss[start:]))
+    return history.mean_loss(len(history.epoch_ends))
 
 
 class Best:

@@ -72,12 +72,10 @@ def losses(history: Any, ax: Any = None, logarithmic: bool = False) -> Any:
     ax = curves({label: history.loss}, ax, title, "loss", logarithmic)
     if by_epoch:
         ax.lines[-1].set(alpha=0.4, linewidth=0.8)
-        starts = np.array([0, *history.epoch_ends[:-1]])
         ends = np.array(history.epoch_ends)
-        sums = np.add.reduceat(history.loss[: ends[-1]], starts)
-        _line_of_epochs(
-            ax, (starts + ends - 1) / 2, sums / (ends - starts), 0, "training, mean of an epoch"
-        )
+        starts = np.array(history.epoch_starts[: len(ends)])
+        means = [history.mean_loss(epoch) for epoch in range(1, len(ends) + 1)]
+        _line_of_epochs(ax, (starts + ends - 1) / 2, means, 0, "training, mean of an epoch")
     if history.validation_loss:
         steps = np.array(history.validation_steps) - 1
         _line_of_epochs(ax, steps, history.validation_loss, 1, "validation")
