@@ -58,7 +58,8 @@ class Trainer:
             README; the extra `mpi` brings mpi4py and an MPI.
 
     Raises:
-        ValueError: an l2 below 0, or an optimiser of other parameters than the model's.
+        ValueError: an l2 below 0, an optimiser of other parameters than the model's, or a comm of
+            no process (MPI.COMM_NULL) or, of several, of this one alone (MPI.COMM_SELF).
         TypeError: something of another kind than is said here.
 
     Example:

@@ -122,9 +122,9 @@ class Job:
         told = self.meet(where, text)
         if told[0] and not any(told[1:]):
             first = self.comm.bcast(error and _passed_on(error))
-            raise shared(error or first)
+            raise self.shared(error or first)
         if error is not None:
-            raise shared(error) if len(set(told)) == 1 else error
+            raise self.shared(error) if len(set(told)) == 1 else error
         if any(told):
             self.meet("an error of others")  # which now end the job
         return result
@@ -143,7 +143,12 @@ class Job:
             if rank is not None:
                 differences.append(f"{name} ({values[0]} on rank 0, {values[rank]} on rank {rank})")
         if differences:
-            raise shared(type(otherwise)(f"{otherwise}{'; '.join(differences)}"))
+            raise self.shared(type(otherwise)(f"{otherwise}{'; '.join(differences)}"))
+
+    def shared(self, error: T) -> T:
+        """An error, marked as one that every rank raises at the same place; none waits there."""
+        error.shared_in = self  # type: ignore[attr-defined]
+        return error
 
     @contextlib.contextmanager
     def ended_by_errors(self) -> Iterator[None]:
@@ -244,7 +249,7 @@ class _Uncaught:
     def __call__(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if not is_shared(error):
             self.job.end(error)
-        if self.job.rank == 0:
+        if error.shared_in.rank == 0:  # type: ignore[attr-defined]
             self.usual(kind, error, trace)
 
 
@@ -259,12 +264,6 @@ def _passed_on(error: Exception) -> Exception:
     return error
 
 
-def shared(error: T) -> T:
-    """An error, marked as one that every rank raises at the same place, and none waits there."""
-    error.is_of_all_ranks = True  # type: ignore[attr-defined]
-    return error
-
-
 def is_shared(error: BaseException) -> bool:
     """Whether all ranks have this error."""
-    return getattr(error, "is_of_all_ranks", False)
+    return hasattr(error, "shared_in")

@@ -27,7 +27,7 @@ from tinygrad_edu.batches import Batches
 from tinygrad_edu.nn import Module
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.parallel import alike
-from tinygrad_edu.parallel.job import Job, shared
+from tinygrad_edu.parallel.job import Job
 from tinygrad_edu.parallel.shares import check_loss, check_shares, tried_rows
 from tinygrad_edu.state import described
 from tinygrad_edu.tensor import plain
@@ -57,7 +57,7 @@ class DataParallel:
 
     Raises:
         TypeError: something else than a communicator.
-        ValueError: MPI.COMM_NULL.
+        ValueError: MPI.COMM_NULL, or MPI.COMM_SELF in a job of several processes.
     """
 
     def __init__(self, comm: Any):
@@ -188,7 +188,7 @@ class DataParallel:
 
     def shared(self, error: E) -> E:
         """An error that all ranks raise at this place."""
-        return shared(error)
+        return self.job.shared(error)
 
     def finish(self, trainer: Trainer) -> None:
         """The end of the steps of a fit."""
