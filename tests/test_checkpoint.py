@@ -671,6 +671,7 @@ def test_an_optimiser_with_something_that_cannot_be_kept(tmp_path):
         ({"every": 0}, "every must be a whole number of at least 1"),
         ({"every_steps": 1.5}, "every_steps must be"),
         ({"every_seconds": 0}, "every_seconds must be a number above 0"),
+        ({"every_seconds": "a"}, "every_seconds must be a number above 0"),
     ],
 )
 def test_bad_options_are_refused(options, words):

@@ -312,7 +312,7 @@ def test_bad_learning_rates_are_refused(kind, lr):
     assert optimizer.lr == 0.1
 
 
-@pytest.mark.parametrize("lr", [None, [0.1, 0.2], 1j])
+@pytest.mark.parametrize("lr", [None, [0.1, 0.2], 1j, True])
 def test_a_learning_rate_that_is_no_number_is_refused_by_name(lr):
     with pytest.raises((TypeError, ValueError), match="learning rate"):
         optim.SGD([tg.Tensor(1.0, requires_grad=True)], lr=lr)

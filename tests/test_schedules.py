@@ -244,3 +244,16 @@ def test_a_parameter_without_gradient_is_left_alone():
     trainer.fit(X, Y, 2, progress=False)
     assert spare.grad is None
     np.testing.assert_array_equal(spare.data, 1)
+
+
+def test_a_factor_that_is_no_number_is_refused_while_training():
+    net = tg.nn.Linear(2, 2, rng=0)
+    sgd = tg.optim.SGD(net.parameters(), lr=0.1)
+    trainer = tg.Trainer(net, sgd, callbacks=[tg.LRSchedule(lambda t: None)])
+    with pytest.raises(ValueError, match=r"a learning rate of None times 0\.1"):
+        trainer.fit(np.eye(2), [0, 1], 1, progress=False)
+
+
+def test_milestones_are_whole_numbers():
+    with pytest.raises(ValueError, match=r"a milestone must be a whole number .* got 1\.5"):
+        tg.SequentialLR([tg.LinearLR(1), tg.LinearLR(1)], milestones=[1.5])

@@ -138,7 +138,10 @@ def test_a_batch_of_all_rows_is_restored_in_a_compiled_training():
     assert trainer.fit(X, Y, 1, progress=False).loss[-1] == pytest.approx(before, rel=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"patience": 0}, {"min_delta": -1}, {"min_delta": math.nan}])
+@pytest.mark.parametrize(
+    "options",
+    [{"patience": 0}, *({"min_delta": value} for value in (-1, math.nan, "a", None))],
+)
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match="must be"):
         tg.EarlyStopping(**options)

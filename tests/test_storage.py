@@ -156,6 +156,17 @@ def test_a_tensor_of_truth_values_is_saved_and_loaded(suffix, tmp_path):
     assert_same(models[1].state_dict(), models[0].state_dict())
 
 
+def test_what_is_no_model_and_no_dict_is_refused_by_name(tmp_path):
+    with pytest.raises(TypeError, match=r"takes a tg\.nn\.Module, got <class 'dict'>"):
+        tg.save({"w": np.zeros(2)}, tmp_path / "net.npz")
+    with pytest.raises(TypeError, match=r"about must be a dict, .* got 'hello'"):
+        tg.save(net(0), tmp_path / "net.npz", about="hello")
+    header = b'{"__metadata__": null}'
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=r"a\.safetensors cannot be read: its metadata are no"):
+        tg.load_into(net(0), tmp_path / "a.safetensors")
+
+
 @suffixes
 def test_models_without_tensors_are_models(suffix, tmp_path):
     tg.save(tg.nn.ReLU(), tmp_path / f"net{suffix}")

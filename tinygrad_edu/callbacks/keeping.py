@@ -19,6 +19,7 @@ from tinygrad_edu.callbacks.stopping import Best
 from tinygrad_edu.files import as_a_whole
 from tinygrad_edu.interop.arrays import write_arrays
 from tinygrad_edu.nn.layers import at_least_1
+from tinygrad_edu.optim.optimizer import number
 from tinygrad_edu.trainer import Callback, History, Trainer
 
 __all__ = ["CSVLog", "Checkpoint"]
@@ -94,8 +95,8 @@ class Checkpoint(Callback):
         self.best_path = self.path.with_suffix(f".best{self.path.suffix}")
         self.every = None if every is None else at_least_1("every", every)
         self.every_steps = None if every_steps is None else at_least_1("every_steps", every_steps)
-        if every_seconds is not None and not 0 < every_seconds < math.inf:
-            raise ValueError(f"every_seconds must be a number above 0, got {every_seconds!r}")
+        if every_seconds is not None:
+            every_seconds = number("every_seconds", every_seconds, "above 0")
         self.every_seconds = every_seconds
         self.overwrite = bool(overwrite)
         self._best = Best() if best else None

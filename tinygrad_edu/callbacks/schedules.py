@@ -87,9 +87,9 @@ class LRSchedule(Callback):
 
     def _rate(self, epochs: int, steps: int) -> float:
         first, factor = self._first or 0.0, self.at(epochs, steps)
-        if not 0 < factor < math.inf:
+        if not isinstance(factor, (int, float, np.number)) or not 0 < factor < math.inf:
             raise ValueError(
-                f"{self!r} gives a learning rate of {factor:g} times {first:g} after {epochs} "
+                f"{self!r} gives a learning rate of {factor} times {first:g} after {epochs} "
                 f"epochs, with which nothing is learned: make it longer, let it end above 0, or "
                 f"train for fewer epochs"
             )
@@ -212,7 +212,7 @@ class SequentialLR(LRSchedule):
     """
 
     def __init__(self, schedules: Sequence[LRSchedule], milestones: Sequence[int]):
-        starts = [0, *milestones]
+        starts = [0, *(at_least_1("a milestone", t) for t in milestones)]
         if len(starts) != len(schedules) or any(np.diff(starts) < 1):
             raise ValueError(
                 f"milestones must be one fewer than the {len(schedules)} schedules and rise, got "

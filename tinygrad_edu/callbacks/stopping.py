@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.nn.layers import at_least_1
+from tinygrad_edu.optim.optimizer import number
 from tinygrad_edu.trainer import Callback, History, Trainer
 
 __all__ = ["Best", "EarlyStopping", "epoch_loss"]
@@ -84,9 +85,7 @@ class EarlyStopping(Callback):
 
     def __init__(self, patience: int = 10, min_delta: float = 0.0, restore_best: bool = True):
         self.patience = at_least_1("patience", patience)
-        if not 0 <= min_delta < math.inf:
-            raise ValueError(f"min_delta must be a number of at least 0, got {min_delta!r}")
-        self.min_delta = min_delta
+        self.min_delta = number("min_delta", min_delta, "of at least 0")
         self.restore_best = bool(restore_best)
         self._begin_anew()
 

@@ -31,6 +31,7 @@ def save(
 
     Raises:
         ValueError: another ending, or a name or dtype that files cannot hold.
+        TypeError: no module, or an `about` that is no dict or holds what JSON cannot.
         OSError: the file cannot be written.
         ModuleNotFoundError: safetensors is missing; the extra `io` brings it.
 
@@ -44,6 +45,13 @@ def save(
         >>> bool(np.all(net(np.ones(2)).data == other(np.ones(2)).data))
         True
     """
+    if not isinstance(model, Module):
+        raise TypeError(
+            f"tg.save takes a tg.nn.Module, got {type(model)}; write_arrays(path, arrays) of "
+            f"tinygrad_edu.interop.arrays writes arrays by name"
+        )
+    if about is not None and not isinstance(about, Mapping):
+        raise TypeError(f'about must be a dict, as {{"note": "hello"}} is; got {about!r:.60}')
     write_arrays(path, model.state_dict(), about)
 
 

@@ -53,6 +53,8 @@ def entries(
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")
     metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata are no JSON object")
     found, end = [], start + len(raw)
     for name, entry in header.items():
         dtype, shape = _described(name, entry)

@@ -242,6 +242,6 @@ def number(what: str, value: Any, within: str) -> float:
         ValueError: it is not.
     """
     is_number = isinstance(value, (int, float, np.integer, np.floating))
-    if not is_number or not _RANGES[within](value):
+    if not is_number or isinstance(value, bool) or not _RANGES[within](value):
         raise ValueError(f"{what} must be a number {within}, got {value!r}")
     return float(value)
