@@ -1100,3 +1100,13 @@ def test_predicting_leaves_the_mode_of_a_net_alone():
     trainer = noisy_trainer()
     trainer.predict(np.ones((1, 2)))
     assert all(module.training for _, module in trainer.model.named_modules())
+
+
+def test_a_row_that_an_embedding_refuses_is_found_before_any_step():
+    net = nn.Sequential(nn.Embedding(3, 2, rng=0), nn.Flatten(), nn.Linear(2, 2, rng=1))
+    trainer = tg.Trainer(net, optim.SGD(net.parameters(), 0.1), rng=0)
+    before, X = bits(net), np.array([[0], [1], [2], [1], [7], [0]])
+    with pytest.raises(ValueError, match=r"got 7\.0 at \[4, 0\]"):
+        trainer.fit(X, [0, 1, 0, 1, 0, 1], 2, batch_size=2, progress=False)
+    assert bits(net) == before
+    assert not trainer.history.loss

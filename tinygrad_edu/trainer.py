@@ -17,7 +17,7 @@ from tinygrad_edu.batches import Batches
 from tinygrad_edu.calculus import neural
 from tinygrad_edu.data import Rng, finite_numbers, random_generator
 from tinygrad_edu.hooks import Callback, History, as_callback, defines
-from tinygrad_edu.nn import Module, evaluating
+from tinygrad_edu.nn import Embedding, Module, evaluating
 from tinygrad_edu.nn.layers import at_least_1
 from tinygrad_edu.optim import Optimizer
 from tinygrad_edu.recording import mode, no_grad
@@ -607,7 +607,9 @@ class Trainer:
             y = finite_numbers(y, y_name, X.dtype)
         # The loss itself knows best which y it accepts: ask it once for all of them, with the
         # outputs of one row in place of all.
-        first = self._outputs(X[:1])
+        # An Embedding refuses some numbers: only a look at all rows finds them before any step.
+        embeds = any(isinstance(module, Embedding) for _, module in self.model.named_modules())
+        first = self._outputs(X if embeds else X[:1])[:1]
         _one_number(self.loss(Tensor(np.broadcast_to(first, (len(X), *first.shape[1:]))), y))
         return X, y
 
