@@ -20,6 +20,8 @@ T = TypeVar("T")
 _BUSY = 0.001
 # So many seconds are enough for what was printed to reach the terminal.
 _PASSED_ON = 0.3
+# For so many seconds at most a process that ends waits for the others to end, too.
+_LINGERING = 5.0
 # The largest tag that every MPI has, of the messages that a process sends at its end.
 _TAG = 32767
 
@@ -232,8 +234,15 @@ class _Endings:
     def _at_exit(self) -> None:
         if self._mpi.Is_finalized():
             return
-        for member, receive in self._receives.items():
+        for member in self._receives:
             self._world.Isend(bytearray(0), member, _TAG)
+        # Usually all end together, and nothing is left under way for the end of MPI.
+        patience = time.perf_counter() + _LINGERING
+        while not all(self.has_ended(m) for m in self._receives):
+            if time.perf_counter() > patience:
+                break
+            time.sleep(_BUSY)
+        for member, receive in self._receives.items():
             if not self.has_ended(member):
                 receive.Cancel()
                 receive.Wait()
